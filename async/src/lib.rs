@@ -1,0 +1,2 @@
+//! Signals awaited in tokio, on top of [`sigplane`]. This package has its place in the workspace; its
+//! contents are the subject of an issue of their own.

@@ -1,0 +1,306 @@
+//! Deferral: a critical section in which no asynchronous handler of sigplane runs on this thread.
+//!
+//! **`hold_back` and `drain` run inside signal handlers.**
+//!
+//! Entering and leaving cost a few instructions on the thread's own record and no system call. A
+//! handler that finds the thread in a deferral stores the event and returns; when it takes the last
+//! place it also blocks everything in the interrupted mask, so that the kernel keeps what follows, in
+//! order and with its values (the way of FreeBSD's libthr, with more than one place). Leaving the
+//! outermost deferral delivers what was stored and puts the mask back.
+//!
+//! Invariants:
+//! * The stored events are touched with every asynchronous signal blocked: in a handler by the
+//!   kernel's mask of our action, in ordinary code by `flush`.
+//! * As long as one is stored, a new arrival is stored behind it or delivered after it, whatever the
+//!   depth: nothing overtakes, not even between the end of the section and its flush.
+//! * Faults never come here.
+//!
+//! # Safety
+//! `Record::deferred` is called under the first invariant.
+#![allow(unsafe_code)]
+
+use crate::Wake;
+use crate::dispatch::{self, Arrival, Next};
+use crate::engine;
+use crate::event::RawEvent;
+use crate::frame::Frame;
+use crate::sync::{Ordering, compiler_fence};
+use crate::sys;
+use crate::table::counters::Count;
+use crate::thread::record::{attention, state};
+use crate::thread::{self, Record, safe_point};
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use std::time::Instant;
+
+/// Enters a deferral: until the guard is dropped, no asynchronous handler of sigplane runs on this
+/// thread, immediate ones included; they run when the outermost guard is dropped, in the order in
+/// which the signals came. Nothing is lost. Faults are delivered all the same.
+///
+/// Attaches the thread on its first use; after that, entering and leaving make no system call unless
+/// a signal did arrive in between. Leaving the outermost deferral is a safe point.
+///
+/// A signal that sigplane does not own (a handler installed by `sigaction` behind its back) is not
+/// held back.
+///
+/// # Async-signal safety
+/// On an attached thread, yes.
+///
+/// # Examples
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use sigplane::{Signal, Verdict, send};
+/// static SEEN: AtomicU32 = AtomicU32::new(0);
+/// // SAFETY: adds to a number.
+/// let _sub = unsafe {
+///     sigplane::subscribe(Signal::USR1).immediate(|_| {
+///         SEEN.fetch_add(1, Ordering::Relaxed);
+///         Verdict::Handled
+///     })
+/// }?;
+/// {
+///     let _critical = sigplane::defer();
+///     send::raise(Signal::USR1)?;
+///     assert_eq!(SEEN.load(Ordering::Relaxed), 0);
+/// }
+/// assert_eq!(SEEN.load(Ordering::Relaxed), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[inline]
+pub fn defer() -> DeferGuard {
+    let record = thread::attached();
+    enter(record);
+    DeferGuard { record, not_send: PhantomData }
+}
+
+/// Whether the calling thread is in a deferral.
+///
+/// # Async-signal safety
+/// Yes.
+///
+/// # Examples
+/// ```
+/// let guard = sigplane::defer();
+/// assert!(sigplane::is_deferred());
+/// drop(guard);
+/// assert!(!sigplane::is_deferred());
+/// ```
+pub fn is_deferred() -> bool {
+    Record::current().is_some_and(|record| record.depth.load(Ordering::Relaxed) != 0)
+}
+
+/// The guard of a deferral; see [`defer`]. Bound to its thread.
+///
+/// # Examples
+/// ```
+/// let outer = sigplane::defer();
+/// let inner = sigplane::defer(); // nests
+/// drop(inner);
+/// drop(outer); // a safe point
+/// ```
+#[must_use = "the deferral ends when the guard is dropped"]
+#[derive(Debug)]
+pub struct DeferGuard {
+    record: &'static Record,
+    not_send: PhantomData<*const ()>,
+}
+
+#[inline(always)]
+fn enter(record: &Record) {
+    // Plain load and store: only this thread writes the depth, and a handler that defers itself
+    // leaves it as it found it.
+    let depth = record.depth.load(Ordering::Relaxed);
+    record.depth.store(depth + 1, Ordering::Relaxed);
+    // ORDERING: the section's accesses stay behind this; the handler is on the same thread, so the
+    // compiler is all that could move them.
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// Leaves; tells whether that was the outermost and something waits.
+#[inline(always)]
+fn leave(record: &Record) -> bool {
+    compiler_fence(Ordering::SeqCst);
+    let depth = record.depth.load(Ordering::Relaxed) - 1;
+    record.depth.store(depth, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    depth == 0 && record.attention.load(Ordering::Relaxed) != 0
+}
+
+impl Drop for DeferGuard {
+    #[inline]
+    fn drop(&mut self) {
+        if leave(self.record) {
+            safe_point::reach(self.record);
+        }
+    }
+}
+
+impl DeferGuard {
+    /// Leaves the deferral, however deep, waits until a signal has been delivered on this thread or
+    /// work has been run at this safe point, and enters it again as deep as before. A signal that
+    /// came while the deferral was on counts, so there is no instant at which one could be missed:
+    /// test a condition that handlers change, and wait here while it does not hold.
+    ///
+    /// # Async-signal safety
+    /// No.
+    ///
+    /// # References
+    /// The deferral's equivalent of sigsuspend(2).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use sigplane::{Signal, Verdict, send};
+    /// static DONE: AtomicBool = AtomicBool::new(false);
+    /// // SAFETY: stores a flag.
+    /// let _sub = unsafe {
+    ///     sigplane::subscribe(Signal::USR1).immediate(|_| {
+    ///         DONE.store(true, Ordering::Relaxed);
+    ///         Verdict::Handled
+    ///     })
+    /// }?;
+    /// let mut guard = sigplane::defer();
+    /// send::raise(Signal::USR1)?; // held back
+    /// while !DONE.load(Ordering::Relaxed) {
+    ///     guard.wait(None);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Wake {
+        let record = self.record;
+        let deadline = sys::deadline(deadline);
+        record.attention.fetch_and(!attention::DELIVERED, Ordering::SeqCst);
+        // From here on a handler on this thread leaves a mark, also when it runs before the wait.
+        record.state.store(state::WAITING_ANY, Ordering::SeqCst);
+        let depth = record.depth.swap(0, Ordering::SeqCst);
+        let mut woken = record.attention.load(Ordering::SeqCst) != 0;
+        if woken {
+            safe_point::reach(record);
+        }
+        while !woken {
+            let seen = record.attention.load(Ordering::SeqCst);
+            if seen != 0 {
+                safe_point::reach(record);
+                woken = true;
+            } else if !sys::futex_wait(&record.attention, 0, deadline) {
+                break;
+            }
+        }
+        record.depth.store(depth, Ordering::SeqCst);
+        record.state.store(state::RUNNING, Ordering::SeqCst);
+        let left = record.attention.fetch_and(!attention::DELIVERED, Ordering::SeqCst);
+        if woken || left & attention::DELIVERED != 0 { Wake::Work } else { Wake::Timeout }
+    }
+}
+
+/// A deferral of sigplane's own, around its locks. Leaving it delivers what was stored, but is no safe
+/// point: subscribers' code does not run in the middle of a call that changes the table.
+pub(crate) struct Critical(&'static Record);
+
+impl Critical {
+    pub(crate) fn enter() -> Self {
+        let record = thread::attached();
+        enter(record);
+        Self(record)
+    }
+}
+
+impl Drop for Critical {
+    fn drop(&mut self) {
+        if leave(self.0) && self.0.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0 {
+            flush(self.0);
+        }
+    }
+}
+
+/// Step 2 of a delivery: stores the arrival, or, when the deferral is over but its events have not
+/// been delivered yet, delivers those and lets the arrival follow. Whether it was stored.
+#[cold]
+pub(crate) fn hold_back(record: &Record, arrival: &mut Arrival<'_>, frame: &mut Frame) -> bool {
+    if record.depth.load(Ordering::Relaxed) == 0 {
+        let mut at = Frame::virtual_with(*frame.mask());
+        drain(record, &mut at);
+        *frame.mask() = *at.mask();
+        return false;
+    }
+    dispatch::count(Some(record), Count::Deferred, arrival.number);
+    let tid = record.tid.load(Ordering::Relaxed);
+    let slot = engine::get().slot(arrival.number);
+    // SAFETY: in a handler, where everything asynchronous is blocked.
+    let deferred = unsafe { record.deferred() };
+    if deferred.is_full() {
+        // Everything was blocked when the last place was taken; the program has unblocked it since.
+        deferred.blocked |= sys::bit(arrival.number);
+        *frame.mask() |= sys::bit(arrival.number);
+        dispatch::return_to_kernel(arrival, tid, slot);
+        return true;
+    }
+    deferred.push(RawEvent::now(arrival.info, tid));
+    record.attention.fetch_or(attention::DEFERRED, Ordering::SeqCst);
+    if deferred.is_full() {
+        deferred.blocked |= sys::ASYNC_BITS & !*frame.mask();
+        *frame.mask() |= sys::ASYNC_BITS;
+    }
+    true
+}
+
+/// Delivers what a deferral stored. Ordinary code, outside any deferral.
+#[cold]
+pub(crate) fn flush(record: &Record) {
+    let mut frame = Frame::virtual_with(sys::block(sys::ASYNC_BITS));
+    drain(record, &mut frame);
+    sys::set_mask(*frame.mask());
+}
+
+/// Delivers the stored events, oldest first, with everything asynchronous blocked; `frame` has the
+/// mask that the thread will go on with.
+fn drain(record: &Record, frame: &mut Frame) {
+    loop {
+        let next = {
+            // SAFETY: everything asynchronous is blocked, and the reference ends with this block.
+            let deferred = unsafe { record.deferred() };
+            *frame.mask() &= !core::mem::take(&mut deferred.blocked);
+            deferred.pop()
+        };
+        let Some(event) = next else { break };
+        deliver_stored(&event, frame);
+    }
+    record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
+}
+
+fn deliver_stored(event: &RawEvent, frame: &mut Frame) {
+    let mut arrival = Arrival {
+        number: event.info.si_signo,
+        info: &event.info,
+        record: Record::current(),
+        stamped: Some(*event),
+        fault: false,
+        first_hand: true,
+    };
+    let next = dispatch::deliver(&mut arrival, frame);
+    if next.target != 0 {
+        call_foreign(&next, &mut arrival, frame);
+    }
+}
+
+/// Calls a foreign handler in ordinary code, with a machine context of here and now: what the signal
+/// interrupted has gone on long ago. The event is out of the store already, and nothing is held, so
+/// the handler may leave by `siglongjmp`.
+fn call_foreign(next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
+    // SAFETY: all zero bytes are a valid `ucontext_t`.
+    let mut context: libc::ucontext_t = unsafe { core::mem::zeroed() };
+    // SAFETY: `context` is valid for writing.
+    unsafe { libc::getcontext(&raw mut context) };
+    *sys::context_mask(&mut context) = *frame.mask();
+    let mut info = *arrival.info;
+    type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+    // SAFETY: `target` is the address of a handler that the program gave to sigaction(2); one of the
+    // one-argument form ignores the other registers.
+    let handler: Handler = unsafe { core::mem::transmute::<usize, Handler>(next.target) };
+    handler(arrival.number, &raw mut info, (&raw mut context).cast());
+    *frame.mask() = *sys::context_mask(&mut context);
+    sys::block(sys::ASYNC_BITS);
+    if next.after != 0 {
+        dispatch::run_after(arrival, frame);
+    }
+}

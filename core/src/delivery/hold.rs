@@ -1,0 +1,206 @@
+//! Back-pressure into the kernel: which signals are blocked on which thread because a queue is full.
+//!
+//! **`place`, `lift_on_this_thread` run inside signal handlers.** No allocation, no lock.
+//!
+//! Problem: a handler must not lose an event and cannot wait for room. When its event takes the last
+//! place, it blocks the signal in the mask of the thread it interrupted, so that the kernel keeps
+//! every further instance, in order, with its value (signal(7), "Queueing and delivery semantics for
+//! real-time signals"). The consumer, usually another thread, lifts it when there is room again: it
+//! marks the hold and rings the thread's doorbell, whose handler takes the signal out of the
+//! interrupted mask.
+//!
+//! A hold is one word: thread, signal, queue, and two flags, in a fixed table.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | 0 | free |
+//! | `RELEASE` clear | the signal is blocked on the thread, the queue is (or was) full |
+//! | `RELEASE` set | the consumer has asked; the thread's doorbell has been rung |
+//!
+//! Refused: holding the event in the handler until there is room (the consumer may be the very
+//! thread that was interrupted); writing the hold into the thread's record only (threads without a
+//! record get signals too).
+//!
+//! # Atomic orderings
+//! The handler places the hold and then looks at the queue's length; the consumer lowers the length
+//! and then looks for holds. Both have a SeqCst fence in between, so a hold is never left behind on
+//! a queue that has just been emptied.
+
+use crate::sync::{AtomicUsize, Ordering};
+use crate::sys;
+use core::sync::atomic::AtomicU64;
+
+/// Threads held at once, over all queues. Beyond it a signal is still pushed back, see `queue.rs`.
+const HOLDS: usize = 1024;
+
+const TID_BITS: u32 = 30;
+const SIGNAL_BITS: u32 = 7;
+const QUEUE_BITS: u32 = 24;
+const RELEASE: u64 = 1 << 62;
+/// The thread had the doorbell's signal blocked, which the hold had to lift.
+const BELL_WAS_BLOCKED: u64 = 1 << 61;
+const KEY: u64 = BELL_WAS_BLOCKED - 1;
+
+const _: () = assert!(TID_BITS + SIGNAL_BITS + QUEUE_BITS == 61);
+
+pub(crate) struct Holds {
+    words: [AtomicU64; HOLDS],
+    /// One more than the highest place ever used: what a search has to look at.
+    used: AtomicUsize,
+}
+
+fn key(tid: i32, signal: i32, queue: u32) -> u64 {
+    (tid as u64 & ((1 << TID_BITS) - 1))
+        | (signal as u64) << TID_BITS
+        | (u64::from(queue) & ((1 << QUEUE_BITS) - 1)) << (TID_BITS + SIGNAL_BITS)
+}
+
+fn tid_of(word: u64) -> i32 {
+    (word & ((1 << TID_BITS) - 1)) as i32
+}
+
+fn signal_of(word: u64) -> i32 {
+    (word >> TID_BITS & ((1 << SIGNAL_BITS) - 1)) as i32
+}
+
+fn queue_of(word: u64) -> u32 {
+    (word >> (TID_BITS + SIGNAL_BITS) & ((1 << QUEUE_BITS) - 1)) as u32
+}
+
+/// A hold that [`Holds::place`] made.
+pub(crate) struct Placed<'a> {
+    word: &'a AtomicU64,
+    value: u64,
+}
+
+impl Placed<'_> {
+    /// Takes the hold back because the queue has room after all. False when a consumer has already
+    /// asked for it: then the doorbell is on its way and does it.
+    pub(crate) fn take_back(&self) -> bool {
+        self.word.compare_exchange(self.value, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Holds {
+    pub(crate) const fn new() -> Self {
+        Self { words: [const { AtomicU64::new(0) }; HOLDS], used: AtomicUsize::new(0) }
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.words.iter().take(self.used.load(Ordering::Acquire))
+    }
+
+    /// Notes that `signal` is held on thread `tid` by `queue`, in whose favour the caller blocks it
+    /// in `mask`. `None` when the table is full.
+    pub(crate) fn place(&self, tid: i32, signal: i32, queue: u32, mask: &mut u64) -> Option<Placed<'_>> {
+        let bell = sys::bit(super::doorbell::SIGNAL);
+        let mut value = key(tid, signal, queue);
+        if *mask & bell != 0 {
+            value |= BELL_WAS_BLOCKED;
+        }
+        for (index, word) in self.words.iter().enumerate() {
+            let seen = word.load(Ordering::Relaxed);
+            if seen & KEY == value & KEY && seen & RELEASE == 0 {
+                *mask |= sys::bit(signal);
+                return Some(Placed { word, value: seen });
+            }
+            if seen == 0 && word.compare_exchange(0, value, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                self.used.fetch_max(index + 1, Ordering::AcqRel);
+                *mask = (*mask & !bell) | sys::bit(signal);
+                return Some(Placed { word, value });
+            }
+        }
+        None
+    }
+
+    /// Asks every thread that `queue` holds to go on, and returns how many holds that were. Runs in
+    /// ordinary code: `here` is the calling thread's id, whose own holds are lifted at once.
+    pub(crate) fn release(&self, queue: u32, here: i32) -> usize {
+        let queue = queue & ((1 << QUEUE_BITS) - 1);
+        let mut released = 0;
+        let mut own = false;
+        for word in self.in_use() {
+            let seen = word.load(Ordering::Acquire);
+            if seen == 0 || seen & RELEASE != 0 || queue_of(seen) != queue {
+                continue;
+            }
+            if word.compare_exchange(seen, seen | RELEASE, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            released += 1;
+            if tid_of(seen) == here {
+                own = true;
+            } else {
+                super::doorbell::ring(tid_of(seen));
+            }
+        }
+        if own {
+            // Blocking everything makes the mask ours to edit: no handler comes in between.
+            let mut mask = sys::block(sys::ASYNC_BITS);
+            self.lift_on_this_thread(here, &mut mask);
+            sys::set_mask(mask);
+        }
+        released
+    }
+
+    /// Takes the released signals of thread `tid`, which is the calling one, out of `mask`. Returns
+    /// whether there were any.
+    pub(crate) fn lift_on_this_thread(&self, tid: i32, mask: &mut u64) -> bool {
+        let mut lifted = 0u64;
+        let mut bell = false;
+        for word in self.in_use() {
+            let seen = word.load(Ordering::Acquire);
+            if seen & RELEASE != 0
+                && tid_of(seen) == tid
+                && word.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            {
+                lifted |= sys::bit(signal_of(seen));
+                bell |= seen & BELL_WAS_BLOCKED != 0;
+            }
+        }
+        if lifted == 0 {
+            return false;
+        }
+        let mut others = false;
+        for word in self.in_use() {
+            let seen = word.load(Ordering::Acquire);
+            if seen != 0 && tid_of(seen) == tid {
+                lifted &= !sys::bit(signal_of(seen)); // Another full queue still holds it.
+                others = true;
+            }
+        }
+        *mask &= !lifted;
+        if bell && !others {
+            *mask |= sys::bit(super::doorbell::SIGNAL);
+        }
+        true
+    }
+
+    /// Forgets the holds of a thread that ends, or of the parent's threads in a forked child, and
+    /// returns the signals that were held.
+    pub(crate) fn forget(&self, mut which: impl FnMut(i32) -> bool) -> u64 {
+        let mut held = 0;
+        for word in self.in_use() {
+            let seen = word.load(Ordering::Acquire);
+            if seen != 0 && which(tid_of(seen)) && word.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                held |= sys::bit(signal_of(seen));
+            }
+        }
+        held
+    }
+
+    /// The signals held on thread `tid`.
+    pub(crate) fn held_on(&self, tid: i32) -> u64 {
+        let of = |word: u64| if word != 0 && tid_of(word) == tid { sys::bit(signal_of(word)) } else { 0 };
+        self.in_use().fold(0, |held, word| held | of(word.load(Ordering::Acquire)))
+    }
+
+    /// Whether `queue` holds any thread.
+    pub(crate) fn any(&self, queue: u32) -> bool {
+        let queue = queue & ((1 << QUEUE_BITS) - 1);
+        self.in_use().any(|word| {
+            let seen = word.load(Ordering::Acquire);
+            seen != 0 && seen & RELEASE == 0 && queue_of(seen) == queue
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! A subscriber's closure on its way to ordinary code: run one at a time, its panics contained, and
+//! gone when its subscription is dropped.
+//!
+//! # Safety
+//! The closure is reached only by whoever holds `busy`: the dispatcher while it runs it, or the
+//! thread that ends the subscription. A closure of the thread context never leaves its thread
+//! (`thread::local`), so this is for the dispatcher's alone.
+
+use crate::sync::{AtomicUsize, Ordering};
+use crate::sys::lock::Lock;
+use crate::{Event, dispatcher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+type Closure = Box<dyn FnMut(&Event) + Send>;
+
+pub(crate) struct Runner {
+    busy: Lock<Option<Closure>>,
+}
+
+impl Runner {
+    pub(crate) fn new(closure: Closure) -> Self {
+        Self { busy: Lock::new(Some(closure)) }
+    }
+
+    /// Runs the closure; afterwards drops it if its subscription has ended meanwhile (only its own
+    /// handler can have ended it without waiting).
+    pub(crate) fn run(&self, event: &Event, name: &str, panics: &AtomicUsize, ended: impl Fn() -> bool) {
+        let mut closure = self.busy.lock();
+        if let Some(run) = closure.as_mut()
+            && !ended()
+        {
+            contain(name, event, panics, || run(event));
+        }
+        if ended() {
+            *closure = None;
+        }
+    }
+
+    /// Waits until the closure is not running and drops it; at once when it is the caller that is
+    /// running it, in which case [`Runner::run`] drops it.
+    pub(crate) fn end(&self) {
+        let closure =
+            if dispatcher::is_current() { self.busy.try_lock() } else { Some(self.busy.lock()) };
+        if let Some(mut closure) = closure {
+            let taken = closure.take();
+            // The lock goes first: dropping what a closure owns is the user's code.
+            drop(closure);
+            drop(taken);
+        }
+    }
+
+    /// # Safety
+    /// As for [`Lock::reset_after_fork`].
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn reset_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.busy.reset_after_fork() };
+    }
+}
+
+/// Runs a subscriber's code; a panic in it is counted and passed to the hook, and goes no further.
+pub(crate) fn contain(name: &str, event: &Event, panics: &AtomicUsize, run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        panics.fetch_add(1, Ordering::Relaxed);
+        dispatcher::report_panic(name, event, payload.as_ref());
+    }
+}

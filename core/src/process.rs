@@ -1,0 +1,137 @@
+//! Processes: what `fork`, `vfork` and `exec` mean for the engine.
+//!
+//! `fork`, as a trio (pthread_atfork(3)):
+//! * *prepare*: every signal is blocked on the forking thread and the table's lock taken, so the copy
+//!   is of a table at rest and no handler runs in the child before it has been put in order. Nothing
+//!   is waited for: the fork may happen inside a handler that a writer waits for.
+//! * *parent*: lock and mask back.
+//! * *child*: other threads' records, locks, reader counts and holds are forgotten; what was queued or
+//!   deferred is the parent's and is dropped here; eventfds are replaced under the same numbers; the
+//!   dispatcher is started again if anything needs it; then lock and mask back, without the signals
+//!   that a full queue of the parent held.
+//!
+//! A `vfork` (or `CLONE_VM`) child shares the memory but not the dispositions, and runs no atfork
+//! handler. It is told by its process id. It gets [`Error::VforkChild`](crate::Error::VforkChild) from
+//! calls that change the table; its own raw `sigaction` does not touch the parent's.
+//!
+//! `exec` resets caught signals to the default and keeps ignored ones ignored (execve(2)). A signal
+//! that was ignored when sigplane took it is caught now, so the new program would see the default
+//! instead: [`restore_dispositions`] puts back what was there.
+//!
+//! # Safety
+//! The child's part runs with one thread and every asynchronous signal blocked.
+#![allow(unsafe_code)]
+
+use crate::engine;
+use crate::sync::Ordering;
+use crate::sys;
+use crate::table::counters::SIGNALS;
+use crate::thread::{Record, local};
+use core::cell::Cell;
+
+thread_local! {
+    /// The forking thread's mask, between prepare and parent or child.
+    static MASK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Hooks into `fork` and makes the thread key, when the engine starts.
+pub(crate) fn register() {
+    crate::thread::make_key();
+    // SAFETY: three functions that live as long as this object; glibc takes them back with it.
+    let failed = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    assert!(failed == 0, "pthread_atfork failed: out of memory");
+}
+
+extern "C" fn prepare() {
+    let mask = sys::block(sys::ASYNC_BITS);
+    core::mem::forget(engine::get().writer.lock());
+    MASK.set(mask);
+}
+
+extern "C" fn parent() {
+    // SAFETY: `prepare` took it on this thread.
+    unsafe { engine::get().writer.unlock_forgotten() };
+    sys::set_mask(MASK.get());
+}
+
+extern "C" fn child() {
+    let engine = engine::get();
+    engine.set_pid(sys::getpid());
+    let _registered = engine.expedited() && sys::membarrier_register();
+    // SAFETY: this is the only thread, everything asynchronous is blocked, and the only lock it holds
+    // is the writer's.
+    unsafe {
+        reset(engine);
+    }
+    let held = engine.holds.forget(|_| true);
+    sys::set_mask(MASK.get() & !held);
+    engine.dispatcher.restart_after_fork();
+}
+
+/// # Safety
+/// As for the child's part.
+unsafe fn reset(engine: &engine::Engine) {
+    // SAFETY: the caller's promise.
+    unsafe { sys::altstack::reset_after_fork() };
+    // SAFETY: the caller's promise.
+    unsafe { engine.grace.reset_after_fork() };
+    // SAFETY: the caller's promise.
+    unsafe { engine.threads.reset_after_fork() };
+    // SAFETY: the caller's promise.
+    unsafe { engine.dispatcher.reset_after_fork() };
+    engine.strangers.reset_after_fork();
+    if let Some(record) = Record::current() {
+        local::reset_after_fork(record);
+    }
+    for number in 1..SIGNALS as i32 {
+        // SAFETY: the writer's lock is held.
+        let Some(chain) = (unsafe { engine.slot(number).chain() }) else { continue };
+        chain.all().iter().filter_map(|entry| entry.queue()).for_each(|queue| queue.reset_after_fork());
+    }
+    // SAFETY: `prepare` took it on this thread, which is the one that is left.
+    unsafe { engine.writer.unlock_forgotten() };
+}
+
+/// Gives the kernel back, in the calling process, every action that was there before sigplane: for use
+/// between `fork` (or `vfork`) and `exec`, so that the new program sees what it would have seen without
+/// sigplane. The table is not changed; after it, no handler of sigplane runs in this process.
+///
+/// In a process that goes on to use sigplane, do not call it.
+///
+/// # Async-signal safety
+/// Yes, which is what [`CommandExt::pre_exec`](std::os::unix::process::CommandExt::pre_exec) asks for.
+///
+/// # References
+/// execve(2), "Effect on process attributes"; signal(7).
+///
+/// # Examples
+/// ```
+/// use std::os::unix::process::CommandExt;
+/// use std::process::Command;
+/// let _sub = sigplane::on(sigplane::Signal::HUP, |_| ())?;
+/// let mut command = Command::new("true");
+/// // SAFETY: `restore_dispositions` may be called between fork and exec.
+/// unsafe {
+///     command.pre_exec(|| {
+///         sigplane::process::restore_dispositions();
+///         Ok(())
+///     })
+/// };
+/// assert!(command.status()?.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn restore_dispositions() {
+    for number in 1..SIGNALS as i32 {
+        if sys::sigaction(number, None).is_ok_and(|action| action.is_ours()) {
+            let _set = sys::sigaction(number, Some(&crate::dispatch::original_action(number)));
+        }
+    }
+    // What a full queue or a deferral held on this thread would stay blocked in the new program.
+    if let Some(record) = Record::current() {
+        let tid = record.tid.load(Ordering::Relaxed);
+        let held = engine::get().holds.held_on(tid);
+        if held != 0 {
+            sys::unblock(held);
+        }
+    }
+}

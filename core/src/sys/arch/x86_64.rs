@@ -1,0 +1,258 @@
+//! x86_64: the handler's entry, the restorer, the thread's record, the restartable system call.
+//!
+//! **Runs inside signal handlers.** Nothing here calls into libc.
+//!
+//! # Safety
+//! The assembly below fixes four contracts that the rest of the crate relies on:
+//! 1. [`trampoline`] is entered with the kernel's three arguments, calls
+//!    [`crate::dispatch::dispatch`], and then either returns to the restorer or *jumps* to a
+//!    foreign handler with the arguments and the stack pointer it had at entry, so that the
+//!    foreign handler's caller is the kernel's frame.
+//! 2. The restorer's bytes are those that libgcc (`linux-unwind.h`) and gdb
+//!    (`amd64_linux_sigtramp_code`) recognise: `48 c7 c0 0f 00 00 00 0f 05`.
+//! 3. The record lives in *initial-exec* thread-local storage: one load from the GOT, one from the
+//!    thread block, never `__tls_get_addr`, which may allocate. In a `dlopen`ed object it takes
+//!    8 bytes of the static surplus that glibc reserves (`elf/dl-tls.c`, 1664 bytes by default).
+//! 4. [`alertable`] can be restarted from its begin label at any instruction up to and including
+//!    `syscall`: its inputs stay in registers that the system call preserves (rbx, r12 and the
+//!    argument registers; the kernel clobbers only rax, rcx and r11: syscall(2), "Architecture
+//!    calling conventions").
+//!
+//! Symbols carry the ABI number of this copy, so that two incompatible copies can be linked.
+#![allow(unsafe_code)]
+
+use crate::dispatch::{after_foreign, dispatch};
+use crate::thread::Record;
+use core::arch::{asm, global_asm};
+use core::ffi::c_void;
+
+global_asm!(
+    ".pushsection .text.sigplane0_entry,\"ax\",@progbits",
+    ".hidden sigplane0_trampoline",
+    ".globl sigplane0_trampoline",
+    ".type sigplane0_trampoline,@function",
+    ".p2align 5",
+    "sigplane0_trampoline:",
+    ".cfi_startproc",
+    "endbr64",
+    // The kernel's rt_sigframe is {return address, ucontext, siginfo} (asm/sigframe.h): entered by
+    // the kernel, rdx is exactly rsp + 8; called by another handler that chains to us, it is not.
+    "lea r8, [rsp + 8]",
+    "xor ecx, ecx",
+    "cmp r8, rdx",
+    "sete cl",
+    "push rdi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rsi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rdx",
+    ".cfi_adjust_cfa_offset 8",
+    "call {dispatch}",
+    "mov r8, rax",
+    "mov r9, rdx",
+    "pop rdx",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rsi",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rdi",
+    ".cfi_adjust_cfa_offset -8",
+    "test r8, r8",
+    "jz 2f",
+    "test r9, r9",
+    "jnz 3f",
+    "jmp r8",
+    "2: ret",
+    // Entries placed after the legacy action: it has to be called rather than jumped to.
+    "3: push rdi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rsi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rdx",
+    ".cfi_adjust_cfa_offset 8",
+    "call r8",
+    "pop rdx",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rsi",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rdi",
+    ".cfi_adjust_cfa_offset -8",
+    "jmp {after}",
+    ".cfi_endproc",
+    ".size sigplane0_trampoline, . - sigplane0_trampoline",
+    ".hidden sigplane0_restorer",
+    ".globl sigplane0_restorer",
+    ".type sigplane0_restorer,@function",
+    // Unwinders look up the return address minus one: a byte before keeps that inside the section.
+    "nop",
+    ".p2align 4",
+    "sigplane0_restorer:",
+    ".byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05",
+    ".size sigplane0_restorer, . - sigplane0_restorer",
+    ".popsection",
+    dispatch = sym dispatch,
+    after = sym after_foreign,
+);
+
+global_asm!(
+    ".pushsection .tbss.sigplane0_record,\"awT\",@nobits",
+    ".hidden sigplane0_record",
+    ".globl sigplane0_record",
+    ".type sigplane0_record,@object",
+    ".p2align 3",
+    "sigplane0_record: .zero 8",
+    ".size sigplane0_record, 8",
+    ".popsection",
+);
+
+global_asm!(
+    ".pushsection .text.sigplane0_alertable,\"ax\",@progbits",
+    ".hidden sigplane0_alertable, sigplane0_alertable_begin, sigplane0_alertable_end",
+    ".globl sigplane0_alertable, sigplane0_alertable_begin, sigplane0_alertable_end",
+    ".type sigplane0_alertable,@function",
+    ".p2align 4",
+    "sigplane0_alertable:",
+    ".cfi_startproc",
+    "push rbx",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset rbx, 0",
+    "push r12",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r12, 0",
+    "mov rbx, rdi",
+    "mov r12, rsi",
+    "mov rax, rdx",
+    "mov rdi, [rax]",
+    "mov rsi, [rax + 8]",
+    "mov rdx, [rax + 16]",
+    "mov r10, [rax + 24]",
+    "mov r8, [rax + 32]",
+    "mov r9, [rax + 40]",
+    // From here to the end label a handler restarts an interrupted thread at the begin label.
+    "sigplane0_alertable_begin:",
+    "cmp dword ptr [rbx], 0",
+    "jne 4f",
+    "mov rax, r12",
+    "syscall",
+    "sigplane0_alertable_end:",
+    "pop r12",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r12",
+    "pop rbx",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore rbx",
+    "ret",
+    ".cfi_adjust_cfa_offset 16",
+    ".cfi_rel_offset rbx, 8",
+    ".cfi_rel_offset r12, 0",
+    // -EINTR, as if the kernel had been interrupted before it did anything.
+    "4: mov rax, -4",
+    "jmp sigplane0_alertable_end",
+    ".cfi_endproc",
+    ".size sigplane0_alertable, . - sigplane0_alertable",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn sigplane0_trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void);
+    fn sigplane0_restorer();
+    fn sigplane0_alertable(attention: *const u32, number: usize, arguments: *const usize) -> isize;
+    fn sigplane0_alertable_begin();
+    fn sigplane0_alertable_end();
+}
+
+/// The address that sigplane gives the kernel as its handler.
+pub(crate) fn trampoline() -> usize {
+    sigplane0_trampoline as *const () as usize
+}
+
+/// The address that the kernel returns to after a handler of ours: it calls `rt_sigreturn`.
+pub(crate) fn restorer() -> usize {
+    sigplane0_restorer as *const () as usize
+}
+
+/// The calling thread's record, or null when it has none.
+#[inline(always)]
+pub(crate) fn record() -> *mut Record {
+    let record: *mut Record;
+    // SAFETY: reads this thread's own word in initial-exec storage, which exists for the whole life
+    // of the thread; no flag, no stack, no other memory is touched.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_record@GOTTPOFF]",
+            "mov {r}, qword ptr fs:[{r}]",
+            r = out(reg) record,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    record
+}
+
+/// Sets the calling thread's record: one store, so a handler sees the old or the new one.
+#[inline(always)]
+pub(crate) fn set_record(record: *mut Record) {
+    // SAFETY: writes this thread's own word in initial-exec storage and nothing else.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_record@GOTTPOFF]",
+            "mov qword ptr fs:[{r}], {v}",
+            r = out(reg) _,
+            v = in(reg) record,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Makes a system call with up to six arguments; `-errno` on failure, `errno` itself untouched.
+///
+/// # Safety
+/// The call must be sound with these arguments.
+#[inline(always)]
+pub(crate) unsafe fn syscall(number: i64, arguments: [usize; 6]) -> isize {
+    let result: isize;
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the caller answers for the call; the registers follow syscall(2).
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Makes a system call unless `*attention` is non-zero when the call is entered, with no instant in
+/// between at which a handler that sets it could be missed.
+///
+/// # Safety
+/// The call must be sound with these arguments, and `attention` readable.
+pub(crate) unsafe fn alertable(attention: *const u32, number: i64, arguments: &[usize; 6]) -> isize {
+    // SAFETY: the caller answers for the call; `arguments` has the six words the stub loads.
+    unsafe { sigplane0_alertable(attention, number as usize, arguments.as_ptr()) }
+}
+
+/// Moves a thread that was interrupted between the check and the system call of [`alertable`] back
+/// to the check. Returns whether it was there.
+///
+/// A call that the kernel is about to restart has its program counter on the `syscall` instruction
+/// (`arch/x86/kernel/signal.c`, `handle_signal`: `regs->ip -= 2`), which is in the range too; one
+/// that has ended has it on the end label, which is not, and its result is kept.
+pub(crate) fn restart_alertable(context: &mut libc::ucontext_t) -> bool {
+    let begin = sigplane0_alertable_begin as *const () as i64;
+    let end = sigplane0_alertable_end as *const () as i64;
+    let pc = &mut context.uc_mcontext.gregs[libc::REG_RIP as usize];
+    let inside = (begin..end).contains(pc);
+    if inside {
+        *pc = begin;
+    }
+    inside
+}
+
+/// Ends the process by an instruction that traps, for a process 1 that no signal can end.
+pub(crate) fn trap() -> ! {
+    // SAFETY: `ud2` raises SIGILL and does nothing else; it never falls through because the
+    // caller has given SIGILL its default action.
+    unsafe { asm!("ud2", options(noreturn, nostack)) }
+}

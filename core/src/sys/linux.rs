@@ -1,0 +1,274 @@
+//! The kernel's calls that sigplane makes, each with the facts it relies on.
+//!
+//! **Runs inside signal handlers.** No allocation, no lock, no `errno`.
+//!
+//! # Safety
+//! Each wrapper passes pointers that are valid for the call, or says what its caller must uphold.
+#![allow(unsafe_code)]
+
+use super::arch::{restorer, syscall, trampoline};
+use core::ffi::c_void;
+use core::sync::atomic::AtomicU32;
+use core::time::Duration;
+use std::io;
+
+/// `si_code > 0` on one of these is a synchronous fault: SEGV, BUS, FPE, ILL, TRAP, SYS.
+pub(crate) const FAULT_BITS: u64 = bit(libc::SIGSEGV)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGTRAP)
+    | bit(libc::SIGSYS);
+
+/// Every signal that may be held back: all but the synchronous faults. A blocked synchronous fault
+/// kills the process without running any handler (kernel/signal.c, `force_sig_info_to_task`).
+pub(crate) const ASYNC_BITS: u64 = !FAULT_BITS;
+
+/// The kernel's flag that says a restorer is given (asm/signal.h).
+pub(crate) const SA_RESTORER: u64 = 0x0400_0000;
+
+/// The bit of a signal number in the kernel's 64-bit mask.
+#[inline(always)]
+pub(crate) const fn bit(signal: i32) -> u64 {
+    1u64 << ((signal - 1) as u32 & 63)
+}
+
+/// The kernel's `struct sigaction` (x86_64: asm/signal.h), kept word for word so that an action can
+/// be put back exactly as it was, its restorer included.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KernelAction {
+    pub handler: usize,
+    pub flags: u64,
+    pub restorer: usize,
+    pub mask: u64,
+}
+
+impl KernelAction {
+    pub(crate) const DEFAULT: Self = Self { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+
+    /// Our own action in front of `foreign`.
+    ///
+    /// * `SA_SIGINFO`: the three-argument form, for the event.
+    /// * `SA_ONSTACK`: a handler without it kills a process whose threads have small stacks (Go).
+    /// * `SA_RESTART`: programs that did not ask for `EINTR` do not get it; taken from a foreign
+    ///   handler where there is one, because that program does expect what it asked for.
+    /// * `SA_NOCLDSTOP`, `SA_NOCLDWAIT`: the kernel's own behaviour for SIGCHLD; kept, and an
+    ///   ignored SIGCHLD, which reaps children by itself, becomes `SA_NOCLDWAIT` (sigaction(2)).
+    /// * `SA_RESTORER`: x86_64 has no other way back (`get_sigframe` fails without it).
+    /// * The mask holds back everything but faults while sigplane's own code runs, so that a
+    ///   foreign handler that leaves by `siglongjmp` cannot leave from on top of it.
+    pub(crate) fn ours(foreign: &Self, signal: i32) -> Self {
+        let kept = (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;
+        let mut flags = (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER | foreign.flags & kept;
+        let restart = libc::SA_RESTART as u64;
+        flags |= if foreign.is_handler() { foreign.flags & restart } else { restart };
+        if signal == libc::SIGCHLD && foreign.handler == libc::SIG_IGN {
+            flags |= libc::SA_NOCLDWAIT as u64;
+        }
+        Self { handler: trampoline(), flags, restorer: restorer(), mask: ASYNC_BITS }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.handler == trampoline()
+    }
+
+    pub(crate) fn is_handler(&self) -> bool {
+        self.handler != libc::SIG_DFL && self.handler != libc::SIG_IGN
+    }
+
+    pub(crate) fn has(&self, flag: i32) -> bool {
+        self.flags & flag as u32 as u64 != 0
+    }
+}
+
+fn check(result: isize) -> Result<usize, i32> {
+    if result < 0 { Err(-result as i32) } else { Ok(result as usize) }
+}
+
+/// Wraps an error number as the crate's error for `call`.
+pub(crate) fn os_error(call: &'static str, errno: i32) -> crate::Error {
+    crate::Error::Os { call, source: io::Error::from_raw_os_error(errno) }
+}
+
+/// rt_sigaction(2): sets the action when `new` is given, returns the previous one.
+pub(crate) fn sigaction(signal: i32, new: Option<&KernelAction>) -> Result<KernelAction, i32> {
+    let mut old = KernelAction::DEFAULT;
+    let new = new.map_or(0, |action| core::ptr::from_ref(action) as usize);
+    let old_at = &raw mut old as usize;
+    // SAFETY: both pointers are null or valid for the struct; 8 is the kernel's mask size.
+    let result = unsafe { syscall(libc::SYS_rt_sigaction, [signal as usize, new, old_at, 8, 0, 0]) };
+    check(result).map(|_| old)
+}
+
+fn sigprocmask(how: i32, mask: Option<u64>) -> u64 {
+    let mut old = 0u64;
+    let new = mask.as_ref().map_or(0, |mask| core::ptr::from_ref(mask) as usize);
+    let old_at = &raw mut old as usize;
+    // SAFETY: both pointers are null or valid for 8 bytes. With them valid and `how` one of the
+    // three constants the call cannot fail (rt_sigprocmask(2)).
+    unsafe { syscall(libc::SYS_rt_sigprocmask, [how as usize, new, old_at, 8, 0, 0]) };
+    old
+}
+
+/// Replaces the calling thread's mask, returns the old one.
+pub(crate) fn set_mask(mask: u64) -> u64 {
+    sigprocmask(libc::SIG_SETMASK, Some(mask))
+}
+
+/// Adds to the calling thread's mask, returns the old one.
+pub(crate) fn block(mask: u64) -> u64 {
+    sigprocmask(libc::SIG_BLOCK, Some(mask))
+}
+
+/// Takes from the calling thread's mask, returns the old one.
+pub(crate) fn unblock(mask: u64) -> u64 {
+    sigprocmask(libc::SIG_UNBLOCK, Some(mask))
+}
+
+/// The process id as the kernel sees it now: a `vfork` child's differs from the cached one.
+#[inline]
+pub(crate) fn getpid() -> i32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) as i32 }
+}
+
+/// The kernel's id of the calling thread.
+pub(crate) fn gettid() -> i32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) as i32 }
+}
+
+/// rt_tgsigqueueinfo(2). Any `si_code` is allowed towards one's own process (kernel/signal.c,
+/// `do_rt_tgsigqueueinfo`: only another process is refused a non-negative code).
+pub(crate) fn queue_to_thread(pid: i32, tid: i32, signal: i32, info: &libc::siginfo_t) -> Result<(), i32> {
+    let info = core::ptr::from_ref(info) as usize;
+    // SAFETY: `info` is valid for the 128 bytes that the kernel reads.
+    let result = unsafe {
+        syscall(libc::SYS_rt_tgsigqueueinfo, [pid as usize, tid as usize, signal as usize, info, 0, 0])
+    };
+    check(result).map(|_| ())
+}
+
+/// exit_group(2).
+pub(crate) fn exit_group(status: i32) {
+    // SAFETY: ends the process.
+    unsafe { syscall(libc::SYS_exit_group, [status as usize, 0, 0, 0, 0, 0]) };
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: duration.as_secs().min(i64::MAX as u64) as i64,
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+/// Waits while `*word == expected`, until woken, interrupted, or `deadline` (CLOCK_MONOTONIC, since
+/// its epoch) has passed. futex(2): `FUTEX_WAIT_BITSET` takes an absolute time, so that a restart
+/// after a signal does not lengthen the wait. Returns false when the deadline has passed.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, deadline: Option<Duration>) -> bool {
+    let time = deadline.map(timespec);
+    let time = time.as_ref().map_or(0, |time| core::ptr::from_ref(time) as usize);
+    let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    let any = libc::FUTEX_BITSET_MATCH_ANY as u32 as usize;
+    let at = word.as_ptr() as usize;
+    // SAFETY: `word` and `time` outlive the call.
+    let result = unsafe {
+        syscall(libc::SYS_futex, [at, operation as usize, expected as usize, time, 0, any])
+    };
+    result != -(libc::ETIMEDOUT as isize)
+}
+
+/// Wakes up to `count` threads that wait on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32, count: i32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    let at = word.as_ptr() as usize;
+    // SAFETY: a wake only uses the address as a key.
+    unsafe { syscall(libc::SYS_futex, [at, operation as usize, count as usize, 0, 0, 0]) };
+}
+
+/// CLOCK_MONOTONIC. clock_gettime is async-signal-safe (signal-safety(7)) and needs no system call.
+pub(crate) fn now() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid; the clock exists on every Linux, so the call cannot fail and leaves
+    // `errno` alone.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// What a `deadline` of the public interface is on the clock of [`now`].
+pub(crate) fn deadline(at: Option<std::time::Instant>) -> Option<Duration> {
+    at.map(|at| now() + at.saturating_duration_since(std::time::Instant::now()))
+}
+
+const MEMBARRIER_PRIVATE_EXPEDITED: usize = 1 << 3;
+const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+
+/// membarrier(2): asks to use the expedited barrier; false where the kernel refuses.
+pub(crate) fn membarrier_register() -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { syscall(libc::SYS_membarrier, [MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0 }
+}
+
+/// membarrier(2): every running thread of the process executes a full barrier before it returns.
+pub(crate) fn membarrier() {
+    // SAFETY: no memory is passed. Registered before, it cannot fail.
+    unsafe { syscall(libc::SYS_membarrier, [MEMBARRIER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
+}
+
+/// eventfd(2), non-blocking and closed on exec. Not for handlers (it makes a descriptor).
+pub(crate) fn eventfd() -> Result<i32, i32> {
+    let flags = (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as usize;
+    // SAFETY: no memory is passed.
+    let result = unsafe { syscall(libc::SYS_eventfd2, [0, flags, 0, 0, 0, 0]) };
+    check(result).map(|fd| fd as i32)
+}
+
+/// Makes an eventfd readable. It can only fail with EAGAIN at 2^64 - 2, when it is readable anyway.
+pub(crate) fn eventfd_set(fd: i32) {
+    let one = 1u64;
+    // SAFETY: `one` is valid for 8 bytes.
+    unsafe { syscall(libc::SYS_write, [fd as usize, &raw const one as usize, 8, 0, 0, 0]) };
+}
+
+/// Makes an eventfd unreadable; EAGAIN says that it was.
+pub(crate) fn eventfd_clear(fd: i32) {
+    let mut count = 0u64;
+    // SAFETY: `count` is valid for 8 bytes.
+    unsafe { syscall(libc::SYS_read, [fd as usize, &raw mut count as usize, 8, 0, 0, 0]) };
+}
+
+/// dup3(2) with close-on-exec: `new` becomes another name of `old`.
+pub(crate) fn dup_onto(old: i32, new: i32) {
+    // SAFETY: both are descriptors of ours.
+    unsafe { syscall(libc::SYS_dup3, [old as usize, new as usize, libc::O_CLOEXEC as usize, 0, 0, 0]) };
+}
+
+/// close(2) of a descriptor of ours.
+pub(crate) fn close(fd: i32) {
+    // SAFETY: the caller owns `fd`.
+    unsafe { syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// sigaltstack(2): sets the calling thread's alternate stack when `new` is given, returns the old.
+pub(crate) fn sigaltstack(new: Option<&libc::stack_t>) -> Result<libc::stack_t, i32> {
+    let mut old = libc::stack_t { ss_sp: core::ptr::null_mut::<c_void>(), ss_flags: 0, ss_size: 0 };
+    let new = new.map_or(0, |stack| core::ptr::from_ref(stack) as usize);
+    let old_at = &raw mut old as usize;
+    // SAFETY: both pointers are null or valid; what `new` names is kept mapped by its owner.
+    let result = unsafe { syscall(libc::SYS_sigaltstack, [new, old_at, 0, 0, 0, 0]) };
+    check(result).map(|_| old)
+}
+
+/// sched_yield(2).
+pub(crate) fn yield_now() {
+    // SAFETY: no memory is passed.
+    unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+}
+
+/// The signal mask in a machine context. The kernel uses 8 bytes of glibc's 128 (asm/ucontext.h).
+pub(crate) fn context_mask(context: &mut libc::ucontext_t) -> &mut u64 {
+    let at = (&raw mut context.uc_sigmask).cast::<u64>();
+    // SAFETY: `uc_sigmask` is at least 8 bytes, aligned to 8, and borrowed with `context`.
+    unsafe { &mut *at }
+}

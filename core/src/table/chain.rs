@@ -1,0 +1,93 @@
+//! The immutable ordered list of entries of one signal, with the actions behind it.
+//!
+//! **Read inside signal handlers.** A writer makes a new one and publishes it; see `publish`.
+
+use crate::delivery::entry::{Entry, Kind};
+use crate::delivery::queue::Consumer;
+use crate::delivery::{Overflow, Place};
+use crate::sys::KernelAction;
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub(crate) struct Chain {
+    /// Highest priority first, those before the legacy action before those after it; within equal
+    /// ones, in the order of subscription.
+    entries: Vec<Arc<Entry>>,
+    /// Where the entries after the legacy action begin.
+    after: usize,
+    /// The action that was in the kernel when we took the signal, or that we found there since.
+    pub foreign: KernelAction,
+    /// What was behind us before a foreign handler took the signal from us and we took it back in
+    /// front of it. When that handler chains to us, this is where the call goes on.
+    pub older: Option<KernelAction>,
+    /// Whether an entry has a queue that must not lose anything: those need two passes.
+    pub lossless: bool,
+    /// Whether an entry runs user code in the handler, for which `errno` is saved.
+    pub immediate: bool,
+    /// Whether two threads subscribe in the thread context.
+    pub per_thread: bool,
+}
+
+impl Chain {
+    pub(crate) fn new(foreign: KernelAction) -> Self {
+        Self {
+            entries: Vec::new(),
+            after: 0,
+            foreign,
+            older: None,
+            lossless: false,
+            immediate: false,
+            per_thread: false,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn before(&self) -> &[Arc<Entry>] {
+        self.entries.get(..self.after).unwrap_or(&[])
+    }
+
+    pub(crate) fn after(&self) -> &[Arc<Entry>] {
+        self.entries.get(self.after..).unwrap_or(&[])
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Entry>] {
+        &self.entries
+    }
+
+    /// A copy with `entry` at its place.
+    pub(crate) fn with(&self, entry: &Arc<Entry>) -> Self {
+        let rank = |e: &Entry| (e.place == Place::AfterLegacy, core::cmp::Reverse(e.priority));
+        let at = self.entries.partition_point(|other| rank(other) <= rank(entry));
+        let mut entries = Vec::with_capacity(self.entries.len() + 1);
+        entries.extend_from_slice(&self.entries[..at]);
+        entries.push(Arc::clone(entry));
+        entries.extend_from_slice(&self.entries[at..]);
+        self.replaced(entries)
+    }
+
+    /// A copy without `entry`.
+    pub(crate) fn without(&self, entry: &Entry) -> Self {
+        let keep = |other: &&Arc<Entry>| !core::ptr::eq(Arc::as_ptr(other), entry);
+        self.replaced(self.entries.iter().filter(keep).cloned().collect())
+    }
+
+    fn replaced(&self, entries: Vec<Arc<Entry>>) -> Self {
+        let threads = entries.iter().filter(|entry| {
+            entry.queue().is_some_and(|queue| matches!(queue.consumer, Consumer::Thread(_)))
+        });
+        Self {
+            after: entries.partition_point(|entry| entry.place == Place::BeforeLegacy),
+            lossless: entries
+                .iter()
+                .any(|e| e.queue().is_some_and(|q| q.overflow == Overflow::Backpressure)),
+            immediate: entries.iter().any(|entry| matches!(entry.kind, Kind::Immediate(_))),
+            per_thread: threads.count() > 1,
+            foreign: self.foreign,
+            older: self.older,
+            entries,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Grace periods: when a published chain is replaced, how its last reader is waited for.
+//!
+//! **`enter` and `exit` run inside signal handlers.** They are wait-free and write only the calling
+//! thread's own cache line.
+//!
+//! Problem: a handler may run at any instruction of any thread and must never wait, so the writer
+//! does the waiting. A handler counts itself into one of two phases of its thread's [`Readers`] and
+//! out again. The writer flips the phase and waits for the old phase to drain on every thread;
+//! handlers that start meanwhile count into the new one, so a storm of signals cannot hold it up.
+//!
+//! It does so twice. A reader may load the phase and be delayed before it counts itself in; it then
+//! counts into a phase that a later writer no longer takes for the old one. Waiting for both phases
+//! covers it (the same reason for which liburcu's `synchronize_rcu` flips twice).
+//!
+//! # Atomic orderings
+//! A reader stores its count and then loads the chain; a writer stores the chain and then loads the
+//! counts. One of them must see the other, which needs a full barrier on both sides. The reader's
+//! is a compiler fence when the writer can run membarrier(2) (`MEMBARRIER_CMD_PRIVATE_EXPEDITED`
+//! makes every running thread execute one), a real fence otherwise. The count goes down with
+//! Release, read with Acquire: what the reader read, it read before the writer frees it.
+//!
+//! Refused: hazard pointers (a handler that leaves by `siglongjmp` would leave one set; and they
+//! cost a reload), a read lock (a writer cannot get in under a storm), epochs that readers advance
+//! (a handler would write a shared line).
+
+use crate::sync::{AtomicU32, Ordering, compiler_fence, fence};
+
+/// The current phase, 0 or 1. One for the process.
+#[derive(Debug)]
+pub(crate) struct Phase(AtomicU32);
+
+/// How many handlers of one thread are reading a chain, by the phase they started in.
+#[derive(Debug)]
+pub(crate) struct Readers([AtomicU32; 2]);
+
+/// What a reader counted itself into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading(usize);
+
+impl Phase {
+    pub(crate) const fn new(word: AtomicU32) -> Self {
+        Self(word)
+    }
+
+    #[inline(always)]
+    fn current(&self) -> usize {
+        (self.0.load(Ordering::Relaxed) & 1) as usize
+    }
+
+    /// Returns when every reader that entered before the call has left. One caller at a time.
+    ///
+    /// `barrier` is the writer's side of the barrier; `drained(phase)` tells whether no thread reads
+    /// in that phase; `pause` lets others run.
+    pub(crate) fn synchronize(
+        &self,
+        barrier: impl Fn(),
+        drained: impl Fn(usize) -> bool,
+        mut pause: impl FnMut(),
+    ) {
+        for _ in 0..2 {
+            let old = self.current();
+            // ORDERING: Relaxed: which phase a reader takes does not matter, only that it is
+            // counted somewhere; the barrier orders the publication before the counts below.
+            self.0.store(1 - old as u32, Ordering::Relaxed);
+            barrier();
+            while !drained(old) {
+                pause();
+            }
+        }
+    }
+}
+
+impl Readers {
+    pub(crate) const fn new(first: AtomicU32, second: AtomicU32) -> Self {
+        Self([first, second])
+    }
+
+    /// Counts the calling handler in. Only the owning thread calls this; a handler that nests leaves
+    /// the counts as it found them, so plain loads and stores do.
+    #[inline(always)]
+    pub(crate) fn enter(&self, phase: &Phase, expedited: bool) -> Reading {
+        let reading = phase.current();
+        let count = &self.0[reading & 1];
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        if expedited {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+        Reading(reading)
+    }
+
+    /// Counts it out.
+    #[inline(always)]
+    pub(crate) fn exit(&self, reading: Reading) {
+        let count = &self.0[reading.0 & 1];
+        // ORDERING: Release pairs with the Acquire in `is_drained`.
+        count.store(count.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
+    }
+
+    /// As `enter`, for threads that share these counts.
+    pub(crate) fn enter_shared(&self, phase: &Phase) -> Reading {
+        let reading = phase.current();
+        self.0[reading & 1].fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        Reading(reading)
+    }
+
+    /// As `exit`, for threads that share these counts.
+    pub(crate) fn exit_shared(&self, reading: Reading) {
+        self.0[reading.0 & 1].fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whether nobody reads in `phase`.
+    pub(crate) fn is_drained(&self, phase: usize) -> bool {
+        self.0[phase & 1].load(Ordering::Acquire) == 0
+    }
+
+    /// Forgets every reader, in a forked child, of threads that do not exist there.
+    pub(crate) fn reset_after_fork(&self) {
+        for count in &self.0 {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The kernel's action: taking a signal, and giving it back exactly as it was.
+//!
+//! Called with the table's lock held.
+//!
+//! # Safety
+//! Chains loaded here stay valid because only the holder of the lock replaces them.
+#![allow(unsafe_code)]
+
+use super::Writer;
+use super::chain::Chain;
+use super::slot::Slot;
+use crate::delivery::entry::Entry;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::signal::Signal;
+use crate::sync::Ordering;
+use crate::sys::{self, KernelAction};
+use std::sync::Arc;
+
+/// What became of the kernel's action when a subscription ended.
+///
+/// # Examples
+/// ```
+/// use sigplane::{Removal, Signal};
+/// let sub = sigplane::on(Signal::HUP, |_| {})?;
+/// assert_eq!(sub.unsubscribe(), Removal::Restored);
+/// # Ok::<(), sigplane::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use]
+pub enum Removal {
+    /// For each signal: the kernel has back what it had before the first subscription, or other
+    /// subscriptions of it remain.
+    Restored,
+    /// Somebody else had put an action of their own in our place; it was left alone.
+    TakenOver,
+    /// Dropped inside an immediate handler: the code will not run again, and the kernel's action is
+    /// given back by the next call that subscribes, unsubscribes or prints the table.
+    Deferred,
+}
+
+impl Removal {
+    pub(super) fn and(self, other: Self) -> Self {
+        if self == Self::Restored { other } else { self }
+    }
+}
+
+fn publish(slot: &Slot, writer: &mut Writer, chain: Chain) {
+    writer.retired.extend(slot.publish(chain));
+}
+
+fn kernel_action(signal: i32) -> Result<KernelAction> {
+    sys::sigaction(signal, None).map_err(|errno| sys::os_error("rt_sigaction", errno))
+}
+
+/// Makes a signal ours, with `entry` in its chain if one is given.
+pub(super) fn take(
+    engine: &Engine,
+    writer: &mut Writer,
+    signal: Signal,
+    entry: Option<&Arc<Entry>>,
+) -> Result<()> {
+    let number = signal.number();
+    let slot = engine.slot(number);
+    let actual = kernel_action(number)?;
+    // SAFETY: the lock is held.
+    let current = unsafe { slot.chain() };
+    let installed = writer.installed & sys::bit(number) != 0;
+    let mut chain = match current {
+        Some(chain) if actual.is_ours() => chain.clone(),
+        Some(chain) if installed => in_front_of_usurper(slot, chain, actual),
+        _ => fresh(slot, actual),
+    };
+    if let Some(entry) = entry {
+        chain = chain.with(entry);
+    }
+    let foreign = chain.foreign;
+    let mut again = chain.clone();
+    publish(slot, writer, chain);
+    if actual.is_ours() {
+        writer.installed |= sys::bit(number);
+        slot.set_wanted(true);
+        return Ok(());
+    }
+    let ours = KernelAction::ours(&foreign, number);
+    slot.set_wanted(true);
+    let replaced = sys::sigaction(number, Some(&ours)).map_err(|errno| {
+        slot.set_wanted(installed);
+        sys::os_error("rt_sigaction", errno)
+    })?;
+    if replaced != actual && !replaced.is_ours() {
+        // Somebody changed it between our two calls: what they set is what stands behind us.
+        again.foreign = replaced;
+        publish(slot, writer, again);
+        slot.spent.store(false, Ordering::SeqCst);
+    }
+    writer.installed |= sys::bit(number);
+    writer.usurped &= !sys::bit(number);
+    Ok(())
+}
+
+fn fresh(slot: &Slot, foreign: KernelAction) -> Chain {
+    slot.spent.store(false, Ordering::SeqCst);
+    Chain::new(foreign)
+}
+
+/// Somebody took the signal from us while entries were there. We go in front again; they stand behind
+/// us, and if they chain to what they found, our trampoline, the call goes on to what was behind us
+/// before (see `dispatch`).
+fn in_front_of_usurper(slot: &Slot, chain: &Chain, usurper: KernelAction) -> Chain {
+    let mut chain = chain.clone();
+    if usurper.is_handler() {
+        chain.older = Some(chain.older.unwrap_or_else(|| slot.original(&chain.foreign)));
+    }
+    chain.foreign = usurper;
+    slot.spent.store(false, Ordering::SeqCst);
+    chain
+}
+
+/// Takes `entry` out of a signal's chain; when it was the last, gives the signal back.
+pub(super) fn remove(engine: &Engine, writer: &mut Writer, signal: Signal, entry: &Entry) -> Removal {
+    let number = signal.number();
+    let slot = engine.slot(number);
+    // SAFETY: the lock is held.
+    let Some(chain) = (unsafe { slot.chain() }) else {
+        return Removal::Restored;
+    };
+    let remaining = chain.without(entry);
+    let last = remaining.is_empty();
+    let foreign = remaining.foreign;
+    publish(slot, writer, remaining);
+    let bit = sys::bit(number);
+    if !last || writer.pinned & bit != 0 || writer.installed & bit == 0 {
+        return Removal::Restored;
+    }
+    writer.installed &= !bit;
+    slot.set_wanted(false);
+    let original = slot.original(&foreign);
+    let Ok(actual) = sys::sigaction(number, None) else {
+        return Removal::Restored;
+    };
+    if !actual.is_ours() {
+        writer.usurped |= bit;
+        return Removal::TakenOver;
+    }
+    match sys::sigaction(number, Some(&original)) {
+        Ok(replaced) if !replaced.is_ours() => {
+            // Taken between our two calls: theirs is the newer wish.
+            let _put_back = sys::sigaction(number, Some(&replaced));
+            writer.usurped |= bit;
+            Removal::TakenOver
+        }
+        _ => Removal::Restored,
+    }
+}

@@ -1,0 +1,176 @@
+//! The process table: one slot per signal, changed by writers, read by handlers.
+//!
+//! * `slot` — a signal's row. `chain` — its immutable list of entries.
+//! * `grace` — how a replaced chain's readers are waited for. `counters` — what was delivered.
+//! * `publish` (here) — a writer's way: lock, make a new chain, publish, retire the old one.
+//! * `install` — the kernel's action: taking the signal, giving it back exactly.
+//! * `graveyard` — subscriptions dropped inside a handler, ended by the next writer.
+//! * `default_action` — what the kernel would have done.
+//!
+//! A writer holds the lock in a deferral, so no handler of sigplane runs on top of it, and never waits
+//! for readers while it holds it: `fork` takes the same lock, possibly inside a handler.
+
+pub(crate) mod chain;
+pub(crate) mod counters;
+pub(crate) mod default_action;
+pub(crate) mod grace;
+mod graveyard;
+mod install;
+pub(crate) mod slot;
+
+pub(crate) use graveyard::Graveyard;
+pub use install::Removal;
+
+use crate::defer::Critical;
+use crate::delivery::entry::Entry;
+use crate::engine::{self, Engine};
+use crate::error::Result;
+use crate::signal::Signal;
+use crate::sys;
+use crate::thread::Record;
+use slot::Retired;
+use std::sync::Arc;
+
+/// What the writer's lock protects besides the slots.
+pub(crate) struct Writer {
+    /// Replaced chains that no grace period has passed for yet.
+    retired: Vec<Retired>,
+    /// The signals whose kernel action is ours.
+    pub(crate) installed: u64,
+    /// The doorbell's signal is ours for good.
+    pinned: u64,
+    /// Signals that somebody took from us behind our back, until we take them again.
+    pub(crate) usurped: u64,
+}
+
+/// Replaced chains kept until a removal waits anyway; more than this many and a subscription waits.
+const RETIRED_LIMIT: usize = 64;
+
+impl Writer {
+    pub(crate) const fn new() -> Self {
+        Self { retired: Vec::new(), installed: 0, pinned: 0, usurped: 0 }
+    }
+}
+
+/// Adds an entry to the chains of its signals, and takes those signals that are not ours yet.
+pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
+    let engine = engine::started();
+    if engine.is_borrowed() {
+        return Err(crate::Error::VforkChild);
+    }
+    reap();
+    if entry.queue().is_some() {
+        pin_doorbell()?;
+    }
+    let crowded = {
+        let _critical = Critical::enter();
+        let mut writer = engine.writer.lock();
+        for signal in entry.set.iter() {
+            if let Err(error) = install::take(engine, &mut writer, signal, Some(entry)) {
+                for taken in entry.set.iter().take_while(|taken| *taken != signal) {
+                    let _undone = install::remove(engine, &mut writer, taken, entry);
+                }
+                return Err(error);
+            }
+        }
+        writer.retired.len() > RETIRED_LIMIT
+    };
+    if crowded {
+        synchronize(engine);
+    }
+    Ok(())
+}
+
+/// Makes the doorbell's signal ours for as long as the process lives.
+pub(crate) fn pin_doorbell() -> Result<()> {
+    use crate::sync::{AtomicBool, Ordering};
+    static PINNED: AtomicBool = AtomicBool::new(false);
+    if PINNED.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let engine = engine::started();
+    let _critical = Critical::enter();
+    let mut writer = engine.writer.lock();
+    install::take(engine, &mut writer, Signal::URG, None)?;
+    writer.pinned |= sys::bit(Signal::URG.number());
+    PINNED.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Ends a subscription: takes the entry out of the chains, gives back signals that nobody wants any
+/// more, and returns when no handler runs the entry's code and none will.
+///
+/// Inside an immediate handler nothing may be locked or freed: there the entry is disarmed and left to
+/// the next writer.
+pub(crate) fn remove(entry: Arc<Entry>) -> Removal {
+    entry.disarm();
+    let engine = engine::started();
+    if engine.is_borrowed() {
+        // A vfork child: its parent's table is not its own to change.
+        core::mem::forget(entry);
+        return Removal::Deferred;
+    }
+    if Record::current().is_some_and(Record::is_in_handler) {
+        engine.graveyard.bury(entry);
+        return Removal::Deferred;
+    }
+    reap();
+    remove_now(engine, &entry)
+}
+
+fn remove_now(engine: &Engine, entry: &Arc<Entry>) -> Removal {
+    let mut removal = Removal::Restored;
+    {
+        let _critical = Critical::enter();
+        let mut writer = engine.writer.lock();
+        for signal in entry.set.iter() {
+            removal = removal.and(install::remove(engine, &mut writer, signal, entry));
+        }
+    }
+    synchronize(engine);
+    if let Some(runner) = entry.runner() {
+        engine.dispatcher.forget(entry);
+        runner.end();
+    }
+    if let Some(queue) = entry.queue() {
+        queue.discard();
+    }
+    removal
+}
+
+/// Ends the subscriptions that were dropped inside a handler since the last time.
+pub(crate) fn reap() {
+    let engine = engine::get();
+    while let Some(entry) = engine.graveyard.exhume() {
+        let _removal = remove_now(engine, &entry);
+    }
+}
+
+/// Returns when every handler that was running has let go of what it read, and frees the chains that
+/// had been replaced before.
+fn synchronize(engine: &Engine) {
+    let retired = {
+        let _critical = Critical::enter();
+        core::mem::take(&mut engine.writer.lock().retired)
+    };
+    {
+        let _one_at_a_time = engine.grace.lock();
+        let barrier = || {
+            if engine.expedited() {
+                sys::membarrier();
+            } else {
+                crate::sync::fence(crate::sync::Ordering::SeqCst);
+            }
+        };
+        let drained = |phase| {
+            engine.strangers.is_drained(phase)
+                && engine.threads.iter().all(|record| record.readers.is_drained(phase))
+        };
+        let mut spins = 0u32;
+        engine.phase.synchronize(barrier, drained, || {
+            spins += 1;
+            if spins < 64 { core::hint::spin_loop() } else { sys::yield_now() }
+        });
+    }
+    drop(retired);
+}

@@ -1,0 +1,71 @@
+//! Threads: what sigplane knows of them, their safe points, and waits that signals interrupt.
+//!
+//! A thread is *attached* by the first call that needs its record ([`current`], [`defer`](fn@crate::defer),
+//! subscribing, waiting) and detached when it ends. Signals on threads that were never attached are
+//! delivered all the same.
+//!
+//! * `record` — the per-thread state. `registry` — all records, attaching and detaching.
+//! * `altstack` — the alternate stack of an attached thread.
+//! * `handle` — [`ThreadHandle`] and [`post`](ThreadHandle::post). `local` — thread-context closures.
+//! * `safe_point` — where a thread runs what waits for it. `wait` — alertable waits.
+
+pub(crate) mod altstack;
+mod handle;
+pub(crate) mod local;
+pub(crate) mod record;
+mod registry;
+pub(crate) mod safe_point;
+mod wait;
+
+pub use handle::{JoinError, PostError, Posted, ThreadHandle};
+pub use wait::{FdWake, Interest, Wake, alertable_syscall, wait, wait_fd};
+
+pub(crate) use record::Record;
+pub(crate) use registry::{Threads, attached, make_key};
+
+/// The calling thread's handle, for others to post closures to it. Attaches the thread.
+///
+/// # Async-signal safety
+/// No: attaching allocates.
+///
+/// # Examples
+/// ```
+/// let me = sigplane::thread::current();
+/// assert!(me.is_alive());
+/// ```
+pub fn current() -> ThreadHandle {
+    ThreadHandle::of(attached())
+}
+
+/// A safe point: runs the thread-context handlers and posted closures that wait for this thread, and
+/// returns how many. Inside a deferral, and inside such a handler or closure, it runs nothing.
+///
+/// With nothing to do it costs two loads.
+///
+/// # Async-signal safety
+/// No: it runs ordinary code.
+///
+/// # Examples
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use sigplane::{Signal, send, thread};
+/// let seen = Rc::new(Cell::new(0)); // not Send: the handler never leaves this thread
+/// let _sub = sigplane::subscribe(Signal::USR1).thread({
+///     let seen = Rc::clone(&seen);
+///     move |_| seen.set(seen.get() + 1)
+/// })?;
+/// send::raise(Signal::USR1)?;
+/// assert_eq!(seen.get(), 0);
+/// assert_eq!(thread::poll(), 1);
+/// assert_eq!(seen.get(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[inline]
+pub fn poll() -> usize {
+    match Record::current() {
+        Some(record) if record.attention.load(crate::sync::Ordering::Relaxed) != 0 => {
+            safe_point::reach(record)
+        }
+        _ => 0,
+    }
+}

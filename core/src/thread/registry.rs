@@ -1,0 +1,178 @@
+//! All thread records, and how a thread gets and leaves one.
+//!
+//! Records form a list that only grows; a record whose thread has ended is kept aside for the next
+//! thread. So there are as many as threads were alive at once, and walking them needs no lock.
+//!
+//! Attaching blocks every signal for its few steps: there is no record yet in which to defer, and a
+//! foreign handler that leaves by `siglongjmp` must not leave the lock behind.
+//!
+//! # Safety
+//! A record in the list is never freed. The thread-specific key's destructor runs on the thread that
+//! set it, with the record it was given.
+#![allow(unsafe_code)]
+
+use super::record::{Record, state};
+use crate::engine;
+use crate::sync::{AtomicU32, Ordering};
+use crate::sys;
+use crate::sys::lock::Lock;
+use core::ffi::c_void;
+use core::sync::atomic::AtomicPtr;
+
+pub(crate) struct Threads {
+    first: AtomicPtr<Record>,
+    unused: Lock<Vec<&'static Record>>,
+    key: AtomicU32,
+}
+
+/// The calling thread's record, which it gets if it has none.
+#[inline]
+pub(crate) fn attached() -> &'static Record {
+    match Record::current() {
+        Some(record) => record,
+        None => attach(),
+    }
+}
+
+#[cold]
+fn attach() -> &'static Record {
+    let engine = engine::started();
+    let mask = sys::block(sys::ASYNC_BITS);
+    let record = engine.threads.take();
+    record.tid.store(sys::gettid(), Ordering::Relaxed);
+    record.attention.store(0, Ordering::Relaxed);
+    record.depth.store(0, Ordering::Relaxed);
+    record.state.store(state::RUNNING, Ordering::Relaxed);
+    record.at_safe_point.store(0, Ordering::Relaxed);
+    record.mailbox.lock().alive = true;
+    // SAFETY: the record is this thread's from here on, and no handler runs.
+    unsafe { &mut *record.altstack.get() }.set_up();
+    let key = engine.threads.key.load(Ordering::Acquire);
+    let value = core::ptr::from_ref(record).cast::<c_void>();
+    // SAFETY: the key was made by `make_key` when the engine started.
+    unsafe { libc::pthread_setspecific(key, value) };
+    sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
+    sys::set_mask(mask);
+    record
+}
+
+/// Makes the key whose destructor detaches a thread that ends, once, when the engine starts.
+pub(crate) fn make_key() {
+    let mut key = 0;
+    // SAFETY: `key` is valid, and the destructor has the signature that is asked for.
+    let failed = unsafe { libc::pthread_key_create(&raw mut key, Some(detach)) };
+    assert!(failed == 0, "no thread-specific key is left (PTHREAD_KEYS_MAX): sigplane needs one");
+    engine::get().threads.key.store(key, Ordering::Release);
+}
+
+/// The key's destructor (pthread_key_create(3)): the thread is ending, after its C++ and Rust
+/// thread-local destructors. One of a later round may attach it again, and this runs again.
+unsafe extern "C" fn detach(value: *mut c_void) {
+    // SAFETY: the value is the record that `attach` gave.
+    let record = unsafe { &*value.cast::<Record>() };
+    if !record.is_current() {
+        return;
+    }
+    super::local::end_all(record);
+    let jobs = {
+        let mut mailbox = record.mailbox.lock();
+        mailbox.alive = false;
+        record.generation.fetch_add(1, Ordering::Release);
+        core::mem::take(&mut mailbox.jobs)
+    };
+    for job in jobs {
+        job.give_back();
+    }
+    // A guard that was forgotten ends here; what it held back is delivered.
+    record.depth.store(0, Ordering::Relaxed);
+    crate::defer::flush(record);
+    let mask = sys::block(sys::ASYNC_BITS);
+    let tid = record.tid.load(Ordering::Relaxed);
+    engine::get().holds.forget(|held| held == tid);
+    // SAFETY: this thread's own, and no handler runs, so none is on the stack that goes.
+    unsafe { &mut *record.altstack.get() }.tear_down();
+    sys::arch::set_record(core::ptr::null_mut());
+    engine::get().threads.unused.lock().push(record);
+    sys::set_mask(mask);
+}
+
+impl Threads {
+    pub(crate) const fn new() -> Self {
+        Self {
+            first: AtomicPtr::new(core::ptr::null_mut()),
+            unused: Lock::new(Vec::new()),
+            key: AtomicU32::new(0),
+        }
+    }
+
+    fn take(&self) -> &'static Record {
+        if let Some(record) = self.unused.lock().pop() {
+            return record;
+        }
+        let record: &'static Record = Box::leak(Box::new(Record::new()));
+        let mut first = self.first.load(Ordering::Relaxed);
+        loop {
+            record.next.store(first, Ordering::Relaxed);
+            let new = core::ptr::from_ref(record).cast_mut();
+            // ORDERING: Release publishes the record; pairs with the Acquire in `iter`.
+            match self.first.compare_exchange_weak(first, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return record,
+                Err(actual) => first = actual,
+            }
+        }
+    }
+
+    /// Every record there is, in use or not.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'static Record> {
+        let mut next = self.first.load(Ordering::Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: null or a record, which is never freed.
+            let record: &'static Record = unsafe { next.as_ref() }?;
+            next = record.next.load(Ordering::Relaxed);
+            Some(record)
+        })
+    }
+
+    /// In a forked child: keeps the calling thread's record, and lays aside all others.
+    ///
+    /// # Safety
+    /// Only one thread is left, with every asynchronous signal blocked.
+    pub(crate) unsafe fn reset_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.unused.reset_after_fork() };
+        let mut unused = self.unused.lock();
+        unused.clear();
+        for record in self.iter() {
+            // SAFETY: the caller's promise.
+            unsafe { record.mailbox.reset_after_fork() };
+            let mut mailbox = record.mailbox.lock();
+            // The closures and the entries of threads that do not exist here are forgotten, not
+            // dropped: what they refer to may be in any state.
+            core::mem::take(&mut mailbox.jobs).into_iter().for_each(core::mem::forget);
+            record.attention.store(0, Ordering::Relaxed);
+            // SAFETY: the caller's promise.
+            unsafe { record.deferred() }.clear();
+            if record.is_current() {
+                record.tid.store(sys::gettid(), Ordering::Relaxed);
+                record.state.store(state::RUNNING, Ordering::Relaxed);
+                continue;
+            }
+            mailbox.alive = false;
+            record.generation.fetch_add(1, Ordering::Release);
+            record.readers.reset_after_fork();
+            // SAFETY: the caller's promise; the thread that owned them does not exist here.
+            unsafe { &mut *record.locals.get() }.abandon();
+            // SAFETY: as above. Its stack is left where it is: in this process nobody uses it, and a
+            // frame on it may be what the forking handler returns through.
+            unsafe { &mut *record.altstack.get() }.abandon();
+            unused.push(record);
+        }
+    }
+}
+
+impl Record {
+    /// Whether a handler of this thread reads a chain: then the caller runs inside one.
+    pub(crate) fn is_in_handler(&self) -> bool {
+        !(self.readers.is_drained(0) && self.readers.is_drained(1))
+    }
+}

@@ -1,0 +1,62 @@
+//! Safe points: where a thread runs the handlers and closures that wait for it.
+//!
+//! Ordinary code. Safe points do not nest: what runs at one is not interrupted by what runs at
+//! another, however deep it calls (`poll` inside such code runs nothing).
+
+use super::local;
+use super::record::{Record, attention};
+use crate::defer::{self, Critical};
+use crate::delivery::runner;
+use crate::sync::{AtomicU32, Ordering};
+
+/// Marks the thread as being at a safe point; also when what runs there unwinds.
+struct Busy<'a>(&'a AtomicU32);
+
+impl<'a> Busy<'a> {
+    fn begin(record: &'a Record) -> Option<Self> {
+        (record.at_safe_point.swap(1, Ordering::Relaxed) == 0).then(|| Self(&record.at_safe_point))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Delivers what a deferral stored and runs what waits; returns how many handlers and closures ran.
+/// Runs nothing inside a deferral or another safe point.
+#[cold]
+pub(crate) fn reach(record: &'static Record) -> usize {
+    if record.depth.load(Ordering::Relaxed) != 0 {
+        return 0;
+    }
+    if record.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0 {
+        defer::flush(record);
+    }
+    let Some(_busy) = Busy::begin(record) else {
+        return 0;
+    };
+    let mut ran = 0;
+    // ORDERING: SeqCst: the bit is cleared before the queues are looked at; who adds to them sets it
+    // afterwards, so nothing that is missed here goes unannounced.
+    while record.attention.fetch_and(!attention::WORK, Ordering::SeqCst) & attention::WORK != 0 {
+        while let Some((entry, closure, event)) = local::next(record) {
+            if let Some(queue) = entry.queue().filter(|_| entry.is_armed()) {
+                ran += 1;
+                let run = || (closure.borrow_mut())(&event);
+                runner::contain(&entry.name, &event, &queue.tally.panics, run);
+            }
+        }
+        while let Some(job) = next_job(record) {
+            ran += 1;
+            job.run();
+        }
+    }
+    ran
+}
+
+fn next_job(record: &Record) -> Option<Box<dyn super::record::Job>> {
+    let _critical = Critical::enter();
+    record.mailbox.lock().jobs.pop_front()
+}

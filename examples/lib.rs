@@ -1,0 +1,1 @@
+//! The examples of sigplane; each file beside this one is a program of its own.
