@@ -110,7 +110,7 @@ fn enter(record: &Record) {
     // Plain load and store: only this thread writes the depth, and a handler that defers itself
     // leaves it as it found it.
     let depth = record.depth.load(Ordering::Relaxed);
-    record.depth.store(depth + 1, Ordering::Relaxed);
+    record.depth.store(depth.wrapping_add(1), Ordering::Relaxed);
     // ORDERING: the section's accesses stay behind this; the handler is on the same thread, so the
     // compiler is all that could move them.
     compiler_fence(Ordering::SeqCst);
@@ -120,7 +120,7 @@ fn enter(record: &Record) {
 #[inline(always)]
 fn leave(record: &Record) -> bool {
     compiler_fence(Ordering::SeqCst);
-    let depth = record.depth.load(Ordering::Relaxed) - 1;
+    let depth = record.depth.load(Ordering::Relaxed).wrapping_sub(1);
     record.depth.store(depth, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     depth == 0 && record.attention.load(Ordering::Relaxed) != 0
@@ -223,6 +223,12 @@ pub(crate) fn hold_back(record: &Record, arrival: &mut Arrival<'_>, frame: &mut 
         *frame.mask() = *at.mask();
         return false;
     }
+    if engine::get().is_borrowed() {
+        // A vfork child of the section: what would be stored is its parent's. It is on its way to
+        // exec, which takes the default; so does this.
+        arrival.borrowed = true;
+        return false;
+    }
     dispatch::count(Some(record), Count::Deferred, arrival.number);
     let tid = record.tid.load(Ordering::Relaxed);
     let slot = engine::get().slot(arrival.number);
@@ -276,6 +282,7 @@ fn deliver_stored(event: &RawEvent, frame: &mut Frame) {
         stamped: Some(*event),
         fault: false,
         first_hand: true,
+        borrowed: false,
     };
     let next = dispatch::deliver(&mut arrival, frame);
     if next.target != 0 {

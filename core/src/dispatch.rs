@@ -25,11 +25,11 @@
 #![allow(unsafe_code)]
 
 use crate::defer;
+use crate::delivery::Overflow;
 use crate::delivery::doorbell;
 use crate::delivery::entry::{Entry, Kind};
 use crate::delivery::immediate::{Delivery, Verdict};
 use crate::delivery::queue::{Consumer, Queue};
-use crate::delivery::Overflow;
 use crate::engine;
 use crate::event::RawEvent;
 use crate::fault;
@@ -70,6 +70,8 @@ pub(crate) struct Arrival<'a> {
     pub fault: bool,
     /// Entered by the kernel or from a deferral, not by a handler that chains to us.
     pub first_hand: bool,
+    /// This is a `vfork` child: the queues it sees are its parent's.
+    pub borrowed: bool,
 }
 
 /// The entry stub's callee.
@@ -91,8 +93,15 @@ pub(crate) unsafe extern "C" fn dispatch(
         interrupt_wait(record, &mut frame);
     }
     let fault = fault::is_synchronous(number, info);
-    let mut arrival =
-        Arrival { number, info, record, stamped: None, fault, first_hand: by_kernel != 0 };
+    let mut arrival = Arrival {
+        number,
+        info,
+        record,
+        stamped: None,
+        fault,
+        first_hand: by_kernel != 0,
+        borrowed: false,
+    };
     if fault {
         return fault::deliver(&mut arrival, &mut frame);
     }
@@ -177,6 +186,7 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
         _ => {
             // With no handler in between, the entries after the legacy action follow at once.
             let now = if foreign.is_handler() { chain.before() } else { chain.all() };
+            arrival.borrowed |= chain.queued && engine.is_borrowed();
             if chain.lossless && !admit(now, arrival, frame, slot) {
                 exit(arrival.record, reading);
                 return Next::RETURN;
@@ -234,15 +244,26 @@ fn claim(slot: &Slot, foreign: &KernelAction) -> bool {
 }
 
 /// Step 5, called by the entry stub when a foreign handler has returned.
-pub(crate) unsafe extern "C" fn after_foreign(number: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+pub(crate) unsafe extern "C" fn after_foreign(
+    number: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
     sys::block(sys::ASYNC_BITS);
     let record = Record::current();
     // SAFETY: the same arguments as `dispatch` got.
     let info = unsafe { &*info };
     // SAFETY: as above.
     let mut frame = unsafe { Frame::of_handler(context.cast()) };
-    let mut arrival =
-        Arrival { number, info, record, stamped: None, fault: false, first_hand: true };
+    let mut arrival = Arrival {
+        number,
+        info,
+        record,
+        stamped: None,
+        fault: false,
+        first_hand: true,
+        borrowed: false,
+    };
     run_after(&mut arrival, &mut frame);
 }
 
@@ -252,11 +273,13 @@ pub(crate) fn run_after(arrival: &mut Arrival<'_>, frame: &mut Frame) {
     // SAFETY: `enter` made this a reader until `exit`.
     if let Some(chain) = unsafe { engine::get().slot(arrival.number).chain() } {
         let slot = engine::get().slot(arrival.number);
+        arrival.borrowed = chain.queued && engine::get().is_borrowed();
         // Places are taken one by one: the event has been seen by others and cannot go back to the
         // kernel. They could not be taken before, because the foreign handler might not return.
         for entry in chain.after() {
             let one = core::slice::from_ref(entry);
             if let Some(queue) = lossless(entry)
+                && !arrival.borrowed
                 && !queue.reserve()
             {
                 queue.hold(arrival.number, tid(arrival.record), frame.mask());
@@ -270,7 +293,12 @@ pub(crate) fn run_after(arrival: &mut Arrival<'_>, frame: &mut Frame) {
 }
 
 /// Runs or queues for some entries; whether one of them took the signal.
-fn run(entries: &[Arc<Entry>], chain: &Chain, arrival: &mut Arrival<'_>, frame: &mut Frame) -> bool {
+fn run(
+    entries: &[Arc<Entry>],
+    chain: &Chain,
+    arrival: &mut Arrival<'_>,
+    frame: &mut Frame,
+) -> bool {
     let errno = chain.immediate.then(Errno::save);
     let mut taken = false;
     for entry in entries {
@@ -296,6 +324,7 @@ fn run(entries: &[Arc<Entry>], chain: &Chain, arrival: &mut Arrival<'_>, frame: 
                     break;
                 }
             }
+            Kind::Queued { .. } if arrival.borrowed => {}
             Kind::Queued { queue, .. } if !arrival.fault && concerns(queue, chain, arrival) => {
                 enqueue(queue, arrival, frame);
                 taken |= !entry.observes;
@@ -332,8 +361,13 @@ fn concerns(queue: &Queue, chain: &Chain, arrival: &Arrival<'_>) -> bool {
 
 /// Takes a place in every queue that must not lose the event. When one has none left, the event goes
 /// back to the kernel before anybody has seen it, so that nobody sees it twice.
-fn admit(entries: &[Arc<Entry>], arrival: &mut Arrival<'_>, frame: &mut Frame, slot: &Slot) -> bool {
-    if arrival.fault {
+fn admit(
+    entries: &[Arc<Entry>],
+    arrival: &mut Arrival<'_>,
+    frame: &mut Frame,
+    slot: &Slot,
+) -> bool {
+    if arrival.fault || arrival.borrowed {
         return true;
     }
     for (index, entry) in entries.iter().enumerate() {
@@ -356,7 +390,7 @@ fn lossless(entry: &Arc<Entry>) -> Option<&Queue> {
 
 /// Gives back the place of an entry that does not get the event after all.
 fn give_up(queue: &Queue, arrival: &Arrival<'_>) {
-    if queue.overflow == Overflow::Backpressure && !arrival.fault {
+    if queue.overflow == Overflow::Backpressure && !arrival.fault && !arrival.borrowed {
         queue.cancel();
     }
 }
@@ -423,7 +457,8 @@ pub(crate) fn original_action(number: i32) -> KernelAction {
     let slot = engine::get().slot(number);
     let reading = enter(record);
     // SAFETY: `enter` made this a reader until `exit`.
-    let original = unsafe { slot.chain() }.map_or(KernelAction::DEFAULT, |chain| slot.original(&chain.foreign));
+    let original = unsafe { slot.chain() }
+        .map_or(KernelAction::DEFAULT, |chain| slot.original(&chain.foreign));
     exit(record, reading);
     original
 }

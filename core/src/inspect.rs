@@ -38,7 +38,12 @@ pub fn table() -> Table {
         .filter_map(|signal| row(engine, signal, writer.usurped & sys::bit(signal.number()) != 0))
         .collect();
     drop(writer);
-    Table { rows, threads: alive(engine), panics: engine.dispatcher.panics(), expedited: engine.expedited() }
+    Table {
+        rows,
+        threads: alive(engine),
+        panics: engine.dispatcher.panics(),
+        expedited: engine.expedited(),
+    }
 }
 
 fn alive(engine: &Engine) -> usize {
@@ -196,7 +201,8 @@ fn row(engine: &Engine, signal: Signal, usurped: bool) -> Option<Row> {
     let kernel = sys::sigaction(number, None).unwrap_or(KernelAction::DEFAULT);
     let sum = |count: Count| {
         let of = |counters: &Counters| counters.get(count, number);
-        of(&engine.stranger_counts) + engine.threads.iter().map(|record| of(&record.counters)).sum::<usize>()
+        of(&engine.stranger_counts)
+            + engine.threads.iter().map(|record| of(&record.counters)).sum::<usize>()
     };
     let (delivered, handled) = (sum(Count::Delivered), sum(Count::Handled));
     let entries = chain.all().iter().map(|entry| EntryInfo {
@@ -248,8 +254,14 @@ impl fmt::Display for Table {
             writeln!(
                 f,
                 "{:<10} {:<9} {:<9} {:>9} {:>9} {:>9} {:>9} {:>6}",
-                row.signal.name(), row.kernel.handler, row.foreign.handler,
-                row.delivered, row.handled, row.passed, row.deferred, row.lost
+                row.signal.name(),
+                row.kernel.handler,
+                row.foreign.handler,
+                row.delivered,
+                row.handled,
+                row.passed,
+                row.deferred,
+                row.lost
             )?;
             if row.taken_over {
                 writeln!(f, "  ! taken over by {} behind sigplane's back", row.kernel.handler)?;
@@ -271,7 +283,11 @@ fn write_entry(f: &mut fmt::Formatter<'_>, entry: &EntryInfo) -> fmt::Result {
     }
     if let (Some(capacity), Some(overflow)) = (entry.capacity, entry.overflow) {
         let stats = &entry.stats;
-        write!(f, "  [{}/{capacity} waiting, deepest {}, {overflow:?}", stats.waiting, stats.deepest)?;
+        write!(
+            f,
+            "  [{}/{capacity} waiting, deepest {}, {overflow:?}",
+            stats.waiting, stats.deepest
+        )?;
         if stats.dropped > 0 {
             write!(f, ", dropped {}", stats.dropped)?;
         }

@@ -50,7 +50,9 @@ pub use delivery::inbox::Inbox;
 pub use delivery::thread::ThreadSubscription;
 pub use delivery::{Context, Overflow, Place};
 pub use error::{Error, Result};
-pub use event::{Cause, Child, ChildStatus, Event, FaultInfo, FaultKind, Poll, Sender, SysCall, Timer};
+pub use event::{
+    Cause, Child, ChildStatus, Event, FaultInfo, FaultKind, Poll, Sender, SysCall, Timer,
+};
 pub use inspect::{ActionInfo, EntryInfo, Handler, Row, Table, table};
 pub use set::{SignalSet, SignalSetIter};
 pub use signal::{DefaultAction, Signal};

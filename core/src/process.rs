@@ -42,37 +42,65 @@ pub(crate) fn register() {
     assert!(failed == 0, "pthread_atfork failed: out of memory");
 }
 
+/// Takes every lock that protects more than a word, in the one order in which they nest anywhere, so
+/// that the copy is of consistent data.
 extern "C" fn prepare() {
     let mask = sys::block(sys::ASYNC_BITS);
-    core::mem::forget(engine::get().writer.lock());
+    let engine = engine::get();
+    core::mem::forget(engine.writer.lock());
+    engine.dispatcher.lock_for_fork();
+    core::mem::forget(engine.threads.unused().lock());
+    core::mem::forget(sys::altstack::pool().lock());
     MASK.set(mask);
 }
 
+/// # Safety
+/// The calling thread has run `prepare`, in this process or before it was copied.
+unsafe fn unlock(engine: &engine::Engine) {
+    // SAFETY: the caller's promise.
+    unsafe { sys::altstack::pool().unlock_forgotten() };
+    // SAFETY: the caller's promise.
+    unsafe { engine.threads.unused().unlock_forgotten() };
+    // SAFETY: the caller's promise.
+    unsafe { engine.dispatcher.unlock_after_fork() };
+    // SAFETY: the caller's promise.
+    unsafe { engine.writer.unlock_forgotten() };
+}
+
 extern "C" fn parent() {
-    // SAFETY: `prepare` took it on this thread.
-    unsafe { engine::get().writer.unlock_forgotten() };
+    // SAFETY: fork(2) runs this after `prepare`, on the same thread.
+    unsafe { unlock(engine::get()) };
     sys::set_mask(MASK.get());
 }
 
 extern "C" fn child() {
     let engine = engine::get();
     engine.set_pid(sys::getpid());
-    let _registered = engine.expedited() && sys::membarrier_register();
-    // SAFETY: this is the only thread, everything asynchronous is blocked, and the only lock it holds
-    // is the writer's.
-    unsafe {
-        reset(engine);
+    if engine.expedited() {
+        // The registration is the address space's, which is a copy: asking again costs little.
+        let _registered = sys::membarrier_register();
     }
+    for number in 1..SIGNALS as i32 {
+        // SAFETY: the writer's lock is still held.
+        let Some(chain) = (unsafe { engine.slot(number).chain() }) else { continue };
+        chain
+            .all()
+            .iter()
+            .filter_map(|entry| entry.queue())
+            .for_each(|queue| queue.reset_after_fork());
+    }
+    // SAFETY: the copy of the thread that ran `prepare` runs this.
+    unsafe { unlock(engine) };
+    // SAFETY: this is the only thread, and everything asynchronous is blocked.
+    unsafe { reset(engine) };
     let held = engine.holds.forget(|_| true);
-    sys::set_mask(MASK.get() & !held);
     engine.dispatcher.restart_after_fork();
+    sys::set_mask(MASK.get() & !held);
 }
 
 /// # Safety
 /// As for the child's part.
 unsafe fn reset(engine: &engine::Engine) {
-    // SAFETY: the caller's promise.
-    unsafe { sys::altstack::reset_after_fork() };
     // SAFETY: the caller's promise.
     unsafe { engine.grace.reset_after_fork() };
     // SAFETY: the caller's promise.
@@ -83,13 +111,6 @@ unsafe fn reset(engine: &engine::Engine) {
     if let Some(record) = Record::current() {
         local::reset_after_fork(record);
     }
-    for number in 1..SIGNALS as i32 {
-        // SAFETY: the writer's lock is held.
-        let Some(chain) = (unsafe { engine.slot(number).chain() }) else { continue };
-        chain.all().iter().filter_map(|entry| entry.queue()).for_each(|queue| queue.reset_after_fork());
-    }
-    // SAFETY: `prepare` took it on this thread, which is the one that is left.
-    unsafe { engine.writer.unlock_forgotten() };
 }
 
 /// Gives the kernel back, in the calling process, every action that was there before sigplane: for use

@@ -48,7 +48,10 @@ use std::sync::Arc;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[track_caller]
-pub fn on(set: impl Into<SignalSet>, handler: impl FnMut(&Event) + Send + 'static) -> Result<Subscription> {
+pub fn on(
+    set: impl Into<SignalSet>,
+    handler: impl FnMut(&Event) + Send + 'static,
+) -> Result<Subscription> {
     subscribe(set).dispatcher(handler)
 }
 
@@ -160,7 +163,8 @@ impl Builder {
     }
 
     fn entry(self, kind: Kind) -> Arc<Entry> {
-        let name = if self.name.is_empty() { Cow::Owned(self.location.to_string()) } else { self.name };
+        let name =
+            if self.name.is_empty() { Cow::Owned(self.location.to_string()) } else { self.name };
         Arc::new(Entry {
             name,
             location: self.location,

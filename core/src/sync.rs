@@ -5,7 +5,9 @@
 //! compile the same files with loom's types in this place, so that what is checked is what runs.
 #![allow(unsafe_code)]
 
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence, fence};
+pub(crate) use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence, fence,
+};
 
 /// `UnsafeCell` with loom's interface: access by closure.
 #[derive(Debug)]

@@ -101,7 +101,10 @@ pub(crate) fn report_panic(name: &str, event: &Event, payload: &(dyn Any + Send)
     dispatcher.panics.fetch_add(1, Ordering::Relaxed);
     let text = payload.downcast_ref::<&str>().copied();
     let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let hook = dispatcher.hook.lock().clone();
+    let hook = {
+        let _critical = Critical::enter();
+        dispatcher.hook.lock().clone()
+    };
     if let Some(hook) = hook {
         let report = PanicReport { subscription: name, event, message };
         let call = std::panic::AssertUnwindSafe(|| hook(&report));
@@ -161,6 +164,22 @@ impl Dispatcher {
         self.wake.notify();
     }
 
+    /// Takes both locks over a `fork`, and forgets the guards.
+    pub(crate) fn lock_for_fork(&self) {
+        core::mem::forget(self.list.lock());
+        core::mem::forget(self.hook.lock());
+    }
+
+    /// # Safety
+    /// The calling thread has called `lock_for_fork`.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn unlock_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.hook.unlock_forgotten() };
+        // SAFETY: the caller's promise.
+        unsafe { self.list.unlock_forgotten() };
+    }
+
     /// In a forked child: nothing that was waiting is this process's, and the thread is gone unless
     /// it is the one that forked.
     ///
@@ -168,10 +187,6 @@ impl Dispatcher {
     /// As for [`Lock::reset_after_fork`].
     #[allow(unsafe_code)]
     pub(crate) unsafe fn reset_after_fork(&self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.list.reset_after_fork() };
-        // SAFETY: the caller's promise.
-        unsafe { self.hook.reset_after_fork() };
         self.version.fetch_add(1, Ordering::SeqCst);
         let mut list = self.list.lock();
         list.running = is_current();
@@ -213,14 +228,16 @@ fn serve_for_ever() {
     let mut served = Vec::new();
     let mut version = usize::MAX;
     loop {
-        dispatcher.wake.wait(None, || {
-            if dispatcher.version.load(Ordering::SeqCst) != version {
-                version = refresh(dispatcher, &mut served);
-            }
-            oldest(&mut served)
-        })
-        .into_iter()
-        .for_each(run);
+        dispatcher
+            .wake
+            .wait(None, || {
+                if dispatcher.version.load(Ordering::SeqCst) != version {
+                    version = refresh(dispatcher, &mut served);
+                }
+                oldest(&mut served)
+            })
+            .into_iter()
+            .for_each(run);
     }
 }
 

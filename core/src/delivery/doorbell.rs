@@ -40,8 +40,10 @@ pub(crate) fn answer(info: &libc::siginfo_t, record: Option<&Record>, mask: &mut
     if !ours && !bare {
         return false;
     }
-    let tid = record.map_or_else(sys::gettid, |record| record.tid.load(crate::sync::Ordering::Relaxed));
+    let tid =
+        record.map_or_else(sys::gettid, |record| record.tid.load(crate::sync::Ordering::Relaxed));
     let lifted = engine::get().holds.lift_on_this_thread(tid, mask);
-    let alerted = record.is_some_and(|record| record.attention.load(crate::sync::Ordering::SeqCst) != 0);
+    let alerted =
+        record.is_some_and(|record| record.attention.load(crate::sync::Ordering::SeqCst) != 0);
     ours || lifted || alerted
 }

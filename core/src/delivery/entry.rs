@@ -27,10 +27,14 @@ pub(crate) struct Entry {
     pub next_dead: AtomicPtr<Entry>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "an entry is allocated once, with its queue")]
 pub(crate) enum Kind {
     Immediate(Callback),
     /// The runner is the subscriber's closure, for the contexts that have one to run elsewhere.
-    Queued { queue: Queue, runner: Option<Runner> },
+    Queued {
+        queue: Queue,
+        runner: Option<Runner>,
+    },
 }
 
 impl Entry {

@@ -35,7 +35,11 @@ impl EventCount {
     }
 
     /// Sleeps until `ready` gives something or the deadline has passed.
-    pub(crate) fn wait<R>(&self, deadline: Option<Duration>, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+    pub(crate) fn wait<R>(
+        &self,
+        deadline: Option<Duration>,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
         loop {
             if let Some(result) = ready() {
                 return Some(result);

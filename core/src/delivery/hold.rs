@@ -92,7 +92,13 @@ impl Holds {
 
     /// Notes that `signal` is held on thread `tid` by `queue`, in whose favour the caller blocks it
     /// in `mask`. `None` when the table is full.
-    pub(crate) fn place(&self, tid: i32, signal: i32, queue: u32, mask: &mut u64) -> Option<Placed<'_>> {
+    pub(crate) fn place(
+        &self,
+        tid: i32,
+        signal: i32,
+        queue: u32,
+        mask: &mut u64,
+    ) -> Option<Placed<'_>> {
         let bell = sys::bit(super::doorbell::SIGNAL);
         let mut value = key(tid, signal, queue);
         if *mask & bell != 0 {
@@ -104,7 +110,9 @@ impl Holds {
                 *mask |= sys::bit(signal);
                 return Some(Placed { word, value: seen });
             }
-            if seen == 0 && word.compare_exchange(0, value, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if seen == 0
+                && word.compare_exchange(0, value, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            {
                 self.used.fetch_max(index + 1, Ordering::AcqRel);
                 *mask = (*mask & !bell) | sys::bit(signal);
                 return Some(Placed { word, value });
@@ -124,7 +132,10 @@ impl Holds {
             if seen == 0 || seen & RELEASE != 0 || queue_of(seen) != queue {
                 continue;
             }
-            if word.compare_exchange(seen, seen | RELEASE, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            if word
+                .compare_exchange(seen, seen | RELEASE, Ordering::SeqCst, Ordering::Relaxed)
+                .is_err()
+            {
                 continue;
             }
             released += 1;
@@ -182,7 +193,10 @@ impl Holds {
         let mut held = 0;
         for word in self.in_use() {
             let seen = word.load(Ordering::Acquire);
-            if seen != 0 && which(tid_of(seen)) && word.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if seen != 0
+                && which(tid_of(seen))
+                && word.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            {
                 held |= sys::bit(signal_of(seen));
             }
         }
@@ -191,7 +205,9 @@ impl Holds {
 
     /// The signals held on thread `tid`.
     pub(crate) fn held_on(&self, tid: i32) -> u64 {
-        let of = |word: u64| if word != 0 && tid_of(word) == tid { sys::bit(signal_of(word)) } else { 0 };
+        let of = |word: u64| {
+            if word != 0 && tid_of(word) == tid { sys::bit(signal_of(word)) } else { 0 }
+        };
         self.in_use().fold(0, |held, word| held | of(word.load(Ordering::Acquire)))
     }
 

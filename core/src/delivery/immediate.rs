@@ -117,6 +117,9 @@ impl Delivery<'_> {
 
 impl core::fmt::Debug for Delivery<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Delivery").field("signal", &self.signal()).field("fault", &self.fault).finish()
+        f.debug_struct("Delivery")
+            .field("signal", &self.signal())
+            .field("fault", &self.fault)
+            .finish()
     }
 }

@@ -51,7 +51,10 @@ impl<T: Copy> Ring<T> {
     /// A ring of at least `capacity` cells, rounded up to a power of two.
     pub(crate) fn new(capacity: usize) -> Self {
         let size = capacity.max(2).next_power_of_two();
-        let cell = || Cell { sequence: AtomicUsize::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
+        let cell = || Cell {
+            sequence: AtomicUsize::new(0),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        };
         Self {
             cells: core::iter::repeat_with(cell).take(size).collect(),
             shift: size.trailing_zeros(),
@@ -82,7 +85,12 @@ impl<T: Copy> Ring<T> {
                 continue;
             }
             let next = position.wrapping_add(1);
-            match self.tail.0.compare_exchange_weak(position, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.tail.0.compare_exchange_weak(
+                position,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => {
                     // SAFETY: the position was claimed just now and the cell is free.
                     cell.value.with_mut(|at| unsafe { (*at).write(value) });
@@ -111,10 +119,15 @@ impl<T: Copy> Ring<T> {
                 continue;
             }
             let next = position.wrapping_add(1);
-            match self.head.0.compare_exchange_weak(position, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.head.0.compare_exchange_weak(
+                position,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => {
                     // SAFETY: the position was claimed just now, and its value is published.
-                    let value = cell.value.with(|at| unsafe { (*at).assume_init_read() });
+                    let value = cell.value.with(|at| unsafe { at.cast::<T>().read() });
                     // ORDERING: Release pairs with the Acquire in `push`, one lap later.
                     cell.sequence.store(free.wrapping_add(2), Ordering::Release);
                     return Some(value);

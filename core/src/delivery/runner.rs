@@ -24,7 +24,13 @@ impl Runner {
 
     /// Runs the closure; afterwards drops it if its subscription has ended meanwhile (only its own
     /// handler can have ended it without waiting).
-    pub(crate) fn run(&self, event: &Event, name: &str, panics: &AtomicUsize, ended: impl Fn() -> bool) {
+    pub(crate) fn run(
+        &self,
+        event: &Event,
+        name: &str,
+        panics: &AtomicUsize,
+        ended: impl Fn() -> bool,
+    ) {
         let mut closure = self.busy.lock();
         if let Some(run) = closure.as_mut()
             && !ended()

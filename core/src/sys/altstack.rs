@@ -42,7 +42,8 @@ impl Stack {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice.
-        let base = unsafe { libc::mmap(core::ptr::null_mut(), size + PAGE, protection, flags, -1, 0) };
+        let base =
+            unsafe { libc::mmap(core::ptr::null_mut(), size + PAGE, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(libc::ENOMEM);
         }
@@ -65,11 +66,7 @@ impl Stack {
     }
 }
 
-/// Unlocks the pool in a forked child.
-///
-/// # Safety
-/// As for [`Lock::reset_after_fork`].
-pub(crate) unsafe fn reset_after_fork() {
-    // SAFETY: the caller's promise.
-    unsafe { POOL.reset_after_fork() };
+/// The pool, for `fork`.
+pub(crate) fn pool() -> &'static Lock<Vec<Stack>> {
+    &POOL
 }

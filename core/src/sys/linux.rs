@@ -45,7 +45,8 @@ pub(crate) struct KernelAction {
 }
 
 impl KernelAction {
-    pub(crate) const DEFAULT: Self = Self { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    pub(crate) const DEFAULT: Self =
+        Self { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
 
     /// Our own action in front of `foreign`.
     ///
@@ -60,7 +61,8 @@ impl KernelAction {
     ///   foreign handler that leaves by `siglongjmp` cannot leave from on top of it.
     pub(crate) fn ours(foreign: &Self, signal: i32) -> Self {
         let kept = (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;
-        let mut flags = (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER | foreign.flags & kept;
+        let mut flags =
+            (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER | foreign.flags & kept;
         let restart = libc::SA_RESTART as u64;
         flags |= if foreign.is_handler() { foreign.flags & restart } else { restart };
         if signal == libc::SIGCHLD && foreign.handler == libc::SIG_IGN {
@@ -97,7 +99,8 @@ pub(crate) fn sigaction(signal: i32, new: Option<&KernelAction>) -> Result<Kerne
     let new = new.map_or(0, |action| core::ptr::from_ref(action) as usize);
     let old_at = &raw mut old as usize;
     // SAFETY: both pointers are null or valid for the struct; 8 is the kernel's mask size.
-    let result = unsafe { syscall(libc::SYS_rt_sigaction, [signal as usize, new, old_at, 8, 0, 0]) };
+    let result =
+        unsafe { syscall(libc::SYS_rt_sigaction, [signal as usize, new, old_at, 8, 0, 0]) };
     check(result).map(|_| old)
 }
 
@@ -141,11 +144,19 @@ pub(crate) fn gettid() -> i32 {
 
 /// rt_tgsigqueueinfo(2). Any `si_code` is allowed towards one's own process (kernel/signal.c,
 /// `do_rt_tgsigqueueinfo`: only another process is refused a non-negative code).
-pub(crate) fn queue_to_thread(pid: i32, tid: i32, signal: i32, info: &libc::siginfo_t) -> Result<(), i32> {
+pub(crate) fn queue_to_thread(
+    pid: i32,
+    tid: i32,
+    signal: i32,
+    info: &libc::siginfo_t,
+) -> Result<(), i32> {
     let info = core::ptr::from_ref(info) as usize;
     // SAFETY: `info` is valid for the 128 bytes that the kernel reads.
     let result = unsafe {
-        syscall(libc::SYS_rt_tgsigqueueinfo, [pid as usize, tid as usize, signal as usize, info, 0, 0])
+        syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            [pid as usize, tid as usize, signal as usize, info, 0, 0],
+        )
     };
     check(result).map(|_| ())
 }
@@ -207,7 +218,9 @@ const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
 /// membarrier(2): asks to use the expedited barrier; false where the kernel refuses.
 pub(crate) fn membarrier_register() -> bool {
     // SAFETY: no memory is passed.
-    unsafe { syscall(libc::SYS_membarrier, [MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0 }
+    unsafe {
+        syscall(libc::SYS_membarrier, [MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0
+    }
 }
 
 /// membarrier(2): every running thread of the process executes a full barrier before it returns.
@@ -241,7 +254,9 @@ pub(crate) fn eventfd_clear(fd: i32) {
 /// dup3(2) with close-on-exec: `new` becomes another name of `old`.
 pub(crate) fn dup_onto(old: i32, new: i32) {
     // SAFETY: both are descriptors of ours.
-    unsafe { syscall(libc::SYS_dup3, [old as usize, new as usize, libc::O_CLOEXEC as usize, 0, 0, 0]) };
+    unsafe {
+        syscall(libc::SYS_dup3, [old as usize, new as usize, libc::O_CLOEXEC as usize, 0, 0, 0])
+    };
 }
 
 /// close(2) of a descriptor of ours.

@@ -24,6 +24,8 @@ pub(crate) struct Chain {
     pub lossless: bool,
     /// Whether an entry runs user code in the handler, for which `errno` is saved.
     pub immediate: bool,
+    /// Whether an entry has a queue.
+    pub queued: bool,
     /// Whether two threads subscribe in the thread context.
     pub per_thread: bool,
 }
@@ -36,6 +38,7 @@ impl Chain {
             foreign,
             older: None,
             lossless: false,
+            queued: false,
             immediate: false,
             per_thread: false,
         }
@@ -83,6 +86,7 @@ impl Chain {
             lossless: entries
                 .iter()
                 .any(|e| e.queue().is_some_and(|q| q.overflow == Overflow::Backpressure)),
+            queued: entries.iter().any(|entry| entry.queue().is_some()),
             immediate: entries.iter().any(|entry| matches!(entry.kind, Kind::Immediate(_))),
             per_thread: threads.count() > 1,
             foreign: self.foreign,

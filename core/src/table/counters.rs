@@ -30,8 +30,10 @@ pub(crate) enum Count {
 
 impl Counters {
     pub(crate) const fn new() -> Self {
-        const ZERO: AtomicUsize = AtomicUsize::new(0);
-        Self { delivered: [ZERO; SIGNALS], handled: [ZERO; SIGNALS], deferred: [ZERO; SIGNALS] }
+        const fn zero() -> PerSignal {
+            [const { AtomicUsize::new(0) }; SIGNALS]
+        }
+        Self { delivered: zero(), handled: zero(), deferred: zero() }
     }
 
     #[inline(always)]

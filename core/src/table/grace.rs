@@ -108,7 +108,17 @@ impl Readers {
 
     /// As `exit`, for threads that share these counts.
     pub(crate) fn exit_shared(&self, reading: Reading) {
-        self.0[reading.0 & 1].fetch_sub(1, Ordering::Release);
+        let count = &self.0[reading.0 & 1];
+        // A fork inside a handler on a thread without a record has reset the count in the child, so it
+        // must not go below zero there.
+        let mut seen = count.load(Ordering::Relaxed);
+        while seen > 0 {
+            match count.compare_exchange_weak(seen, seen - 1, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(actual) => seen = actual,
+            }
+        }
     }
 
     /// Whether nobody reads in `phase`.

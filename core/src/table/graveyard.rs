@@ -30,7 +30,12 @@ impl Graveyard {
             // SAFETY: the list's own count keeps it alive.
             unsafe { &*dead }.next_dead.store(first, Ordering::Relaxed);
             // ORDERING: Release publishes `next_dead`; pairs with the Acquire in `exhume`.
-            match self.first.compare_exchange_weak(first, dead, Ordering::Release, Ordering::Relaxed) {
+            match self.first.compare_exchange_weak(
+                first,
+                dead,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(actual) => first = actual,
             }

@@ -118,7 +118,12 @@ fn in_front_of_usurper(slot: &Slot, chain: &Chain, usurper: KernelAction) -> Cha
 }
 
 /// Takes `entry` out of a signal's chain; when it was the last, gives the signal back.
-pub(super) fn remove(engine: &Engine, writer: &mut Writer, signal: Signal, entry: &Entry) -> Removal {
+pub(super) fn remove(
+    engine: &Engine,
+    writer: &mut Writer,
+    signal: Signal,
+    entry: &Entry,
+) -> Removal {
     let number = signal.number();
     let slot = engine.slot(number);
     // SAFETY: the lock is held.

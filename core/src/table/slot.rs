@@ -74,7 +74,10 @@ impl Slot {
     /// kernel/signal.c, `get_signal`).
     pub(crate) fn original(&self, foreign: &KernelAction) -> KernelAction {
         let mut action = *foreign;
-        if self.spent.load(Ordering::SeqCst) && action.is_handler() && action.has(libc::SA_RESETHAND) {
+        if self.spent.load(Ordering::SeqCst)
+            && action.is_handler()
+            && action.has(libc::SA_RESETHAND)
+        {
             action.handler = libc::SIG_DFL;
         }
         action

@@ -50,7 +50,8 @@ impl Attached {
 
     /// Puts back what the calling thread had.
     pub(crate) fn tear_down(&mut self) {
-        let Self { ours: Some(stack), before: Some(before) } = core::mem::replace(self, Self::none())
+        let Self { ours: Some(stack), before: Some(before) } =
+            core::mem::replace(self, Self::none())
         else {
             return;
         };

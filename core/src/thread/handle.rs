@@ -72,7 +72,10 @@ impl ThreadHandle {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let shared = Arc::new(Shared { state: Mutex::new(State::Waiting(closure)), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Waiting(closure)),
+            changed: Condvar::new(),
+        });
         let _critical = Critical::enter();
         let mut mailbox = self.record.mailbox.lock();
         if !mailbox.alive || !self.is_alive() {
@@ -92,7 +95,10 @@ impl ThreadHandle {
 
 impl fmt::Debug for ThreadHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThreadHandle").field("tid", &self.tid()).field("alive", &self.is_alive()).finish()
+        f.debug_struct("ThreadHandle")
+            .field("tid", &self.tid())
+            .field("alive", &self.is_alive())
+            .finish()
     }
 }
 

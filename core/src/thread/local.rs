@@ -53,7 +53,9 @@ pub(crate) fn add(record: &Record, entry: Arc<Entry>, closure: Closure) {
 /// Forgets the closure of an entry; an event already taken from its queue is counted as discarded.
 pub(crate) fn remove(record: &Record, entry: &Entry) {
     let locals = &mut of_this_thread(record).0;
-    if let Some(at) = locals.iter().position(|local| core::ptr::eq(Arc::as_ptr(&local.entry), entry)) {
+    if let Some(at) =
+        locals.iter().position(|local| core::ptr::eq(Arc::as_ptr(&local.entry), entry))
+    {
         let local = locals.remove(at);
         discard_front(&local);
         // What the closure owns may call back into here when it is dropped: the vector is done with.
@@ -77,10 +79,12 @@ pub(crate) fn next(record: &Record) -> Option<(Arc<Entry>, Closure, Event)> {
             local.front = local.entry.queue().and_then(|queue| queue.take());
         }
     }
-    let oldest = locals
-        .iter_mut()
-        .filter(|local| local.front.is_some())
-        .min_by_key(|local| (local.front.as_ref().map(|event| event.arrival_ns), core::cmp::Reverse(local.entry.priority)))?;
+    let oldest = locals.iter_mut().filter(|local| local.front.is_some()).min_by_key(|local| {
+        (
+            local.front.as_ref().map(|event| event.arrival_ns),
+            core::cmp::Reverse(local.entry.priority),
+        )
+    })?;
     let event = oldest.front.take()?;
     Some((Arc::clone(&oldest.entry), Rc::clone(&oldest.closure), Event::from_raw(event)))
 }

@@ -75,7 +75,12 @@ pub(crate) struct Deferred {
 
 impl Deferred {
     const fn new() -> Self {
-        Self { events: [const { core::mem::MaybeUninit::uninit() }; DEFERRED_SLOTS], first: 0, count: 0, blocked: 0 }
+        Self {
+            events: [const { core::mem::MaybeUninit::uninit() }; DEFERRED_SLOTS],
+            first: 0,
+            count: 0,
+            blocked: 0,
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -97,6 +97,11 @@ unsafe extern "C" fn detach(value: *mut c_void) {
 }
 
 impl Threads {
+    /// The list of records that no thread uses, for `fork`.
+    pub(crate) fn unused(&self) -> &Lock<Vec<&'static Record>> {
+        &self.unused
+    }
+
     pub(crate) const fn new() -> Self {
         Self {
             first: AtomicPtr::new(core::ptr::null_mut()),
@@ -115,7 +120,8 @@ impl Threads {
             record.next.store(first, Ordering::Relaxed);
             let new = core::ptr::from_ref(record).cast_mut();
             // ORDERING: Release publishes the record; pairs with the Acquire in `iter`.
-            match self.first.compare_exchange_weak(first, new, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.first.compare_exchange_weak(first, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return record,
                 Err(actual) => first = actual,
             }
@@ -138,8 +144,6 @@ impl Threads {
     /// # Safety
     /// Only one thread is left, with every asynchronous signal blocked.
     pub(crate) unsafe fn reset_after_fork(&self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.unused.reset_after_fork() };
         let mut unused = self.unused.lock();
         unused.clear();
         for record in self.iter() {
@@ -148,7 +152,7 @@ impl Threads {
             let mut mailbox = record.mailbox.lock();
             // The closures and the entries of threads that do not exist here are forgotten, not
             // dropped: what they refer to may be in any state.
-            core::mem::take(&mut mailbox.jobs).into_iter().for_each(core::mem::forget);
+            core::mem::forget(core::mem::take(&mut mailbox.jobs));
             record.attention.store(0, Ordering::Relaxed);
             // SAFETY: the caller's promise.
             unsafe { record.deferred() }.clear();

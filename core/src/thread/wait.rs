@@ -89,7 +89,8 @@ pub enum FdWake {
 
 fn waitable() -> &'static Record {
     let record = attached();
-    let can_wait = record.depth.load(Ordering::Relaxed) == 0 && record.at_safe_point.load(Ordering::Relaxed) == 0;
+    let can_wait = record.depth.load(Ordering::Relaxed) == 0
+        && record.at_safe_point.load(Ordering::Relaxed) == 0;
     assert!(
         can_wait,
         "an alertable wait inside a deferral or inside a thread-context handler would never be woken: \
@@ -149,7 +150,11 @@ pub fn wait(deadline: Option<Instant>) -> Wake {
 ///
 /// # Examples
 /// See [`FdWake`].
-pub fn wait_fd(fd: BorrowedFd<'_>, interest: Interest, deadline: Option<Instant>) -> io::Result<FdWake> {
+pub fn wait_fd(
+    fd: BorrowedFd<'_>,
+    interest: Interest,
+    deadline: Option<Instant>,
+) -> io::Result<FdWake> {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: interest.0, revents: 0 };
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -166,7 +171,10 @@ pub fn wait_fd(fd: BorrowedFd<'_>, interest: Interest, deadline: Option<Instant>
             Alerted::Returned(result) if result > 0 => {
                 let failed = poll.revents & (libc::POLLERR | libc::POLLHUP) != 0;
                 let is = |bit: i16| interest.0 & bit != 0 && (failed || poll.revents & bit != 0);
-                return Ok(FdWake::Ready { readable: is(libc::POLLIN), writable: is(libc::POLLOUT) });
+                return Ok(FdWake::Ready {
+                    readable: is(libc::POLLIN),
+                    writable: is(libc::POLLOUT),
+                });
             }
             Alerted::Returned(error) if error == -(libc::EINTR as isize) => {}
             Alerted::Returned(error) => return Err(io::Error::from_raw_os_error(-error as i32)),
@@ -224,7 +232,9 @@ pub unsafe fn alertable_syscall(number: c_long, arguments: [usize; 6]) -> io::Re
     // SAFETY: the caller's promise.
     match unsafe { alertable(number, arguments) } {
         Alerted::Ran => Err(io::Error::from_raw_os_error(libc::EINTR)),
-        Alerted::Returned(result) if result < 0 => Err(io::Error::from_raw_os_error(-result as i32)),
+        Alerted::Returned(result) if result < 0 => {
+            Err(io::Error::from_raw_os_error(-result as i32))
+        }
         Alerted::Returned(result) => Ok(result as usize),
     }
 }
@@ -254,5 +264,9 @@ unsafe fn alertable(number: c_long, arguments: [usize; 6]) -> Alerted {
         sys::block(bell);
     }
     let ran = safe_point::reach(record);
-    if ran > 0 && result == -(libc::EINTR as isize) { Alerted::Ran } else { Alerted::Returned(result) }
+    if ran > 0 && result == -(libc::EINTR as isize) {
+        Alerted::Ran
+    } else {
+        Alerted::Returned(result)
+    }
 }

@@ -6,4 +6,6 @@ mod x86_64;
 pub(crate) use x86_64::*;
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("sigplane has no port to this processor yet: see core/src/sys/arch/x86_64.rs for what one provides");
+compile_error!(
+    "sigplane has no port to this processor yet: see core/src/sys/arch/x86_64.rs for what one provides"
+);

@@ -228,7 +228,11 @@ pub(crate) unsafe fn syscall(number: i64, arguments: [usize; 6]) -> isize {
 ///
 /// # Safety
 /// The call must be sound with these arguments, and `attention` readable.
-pub(crate) unsafe fn alertable(attention: *const u32, number: i64, arguments: &[usize; 6]) -> isize {
+pub(crate) unsafe fn alertable(
+    attention: *const u32,
+    number: i64,
+    arguments: &[usize; 6],
+) -> isize {
     // SAFETY: the caller answers for the call; `arguments` has the six words the stub loads.
     unsafe { sigplane0_alertable(attention, number as usize, arguments.as_ptr()) }
 }
