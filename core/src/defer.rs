@@ -275,15 +275,8 @@ fn drain(record: &Record, frame: &mut Frame) {
 }
 
 fn deliver_stored(event: &RawEvent, frame: &mut Frame) {
-    let mut arrival = Arrival {
-        number: event.info.si_signo,
-        info: &event.info,
-        record: Record::current(),
-        stamped: Some(*event),
-        fault: false,
-        first_hand: true,
-        borrowed: false,
-    };
+    let mut arrival = Arrival::new(event.info.si_signo, &event.info, Record::current());
+    arrival.stamped = Some(*event);
     let next = dispatch::deliver(&mut arrival, frame);
     if next.target != 0 {
         call_foreign(&next, &mut arrival, frame);
@@ -308,6 +301,6 @@ fn call_foreign(next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
     *frame.mask() = *sys::context_mask(&mut context);
     sys::block(sys::ASYNC_BITS);
     if next.after != 0 {
-        dispatch::run_after(arrival, frame);
+        let _taken = dispatch::run_after(arrival, frame);
     }
 }

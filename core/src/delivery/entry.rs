@@ -13,16 +13,18 @@ use core::panic::Location;
 use core::sync::atomic::AtomicPtr;
 use std::borrow::Cow;
 
+#[repr(C)]
 pub(crate) struct Entry {
-    pub name: Cow<'static, str>,
-    pub location: &'static Location<'static>,
-    pub priority: i32,
-    pub place: Place,
-    pub observes: bool,
-    pub set: SignalSet,
-    pub kind: Kind,
+    // What a handler reads of an immediate entry comes first, on one cache line.
     /// Set first of all when the subscription ends: a chain that still names the entry passes it by.
     pub disarmed: AtomicBool,
+    pub observes: bool,
+    pub place: Place,
+    pub priority: i32,
+    pub kind: Kind,
+    pub name: Cow<'static, str>,
+    pub location: &'static Location<'static>,
+    pub set: SignalSet,
     /// The next in the list of those dropped inside a handler; see `table::graveyard`.
     pub next_dead: AtomicPtr<Entry>,
 }

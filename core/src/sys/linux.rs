@@ -287,3 +287,26 @@ pub(crate) fn context_mask(context: &mut libc::ucontext_t) -> &mut u64 {
     // SAFETY: `uc_sigmask` is at least 8 bytes, aligned to 8, and borrowed with `context`.
     unsafe { &mut *at }
 }
+
+/// `errno` as the interrupted code left it, saved around a subscriber's code in a handler.
+pub(crate) struct Errno {
+    at: *mut i32,
+    value: i32,
+}
+
+impl Errno {
+    #[inline(always)]
+    pub(crate) fn save() -> Self {
+        // SAFETY: the location is this thread's own, in libc's initial-exec storage.
+        let at = unsafe { libc::__errno_location() };
+        // SAFETY: valid for the life of the thread.
+        let value = unsafe { *at };
+        Self { at, value }
+    }
+
+    #[inline(always)]
+    pub(crate) fn restore(self) {
+        // SAFETY: `save` and this run on one thread.
+        unsafe { *self.at = self.value };
+    }
+}

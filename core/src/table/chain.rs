@@ -2,7 +2,7 @@
 //!
 //! **Read inside signal handlers.** A writer makes a new one and publishes it; see `publish`.
 
-use crate::delivery::entry::{Entry, Kind};
+use crate::delivery::entry::Entry;
 use crate::delivery::queue::Consumer;
 use crate::delivery::{Overflow, Place};
 use crate::sys::KernelAction;
@@ -13,17 +13,18 @@ pub(crate) struct Chain {
     /// Highest priority first, those before the legacy action before those after it; within equal
     /// ones, in the order of subscription.
     entries: Vec<Arc<Entry>>,
-    /// Where the entries after the legacy action begin.
-    after: usize,
+    /// Where those that wait for a foreign handler begin.
+    split: usize,
     /// The action that was in the kernel when we took the signal, or that we found there since.
+    /// Changed by `behind` only, because `split` depends on it.
     pub foreign: KernelAction,
     /// What was behind us before a foreign handler took the signal from us and we took it back in
     /// front of it. When that handler chains to us, this is where the call goes on.
     pub older: Option<KernelAction>,
     /// Whether an entry has a queue that must not lose anything: those need two passes.
     pub lossless: bool,
-    /// Whether an entry runs user code in the handler, for which `errno` is saved.
-    pub immediate: bool,
+    /// Entries of the immediate context only, and no handler behind them: see `dispatch`.
+    pub plain: bool,
     /// Whether an entry has a queue.
     pub queued: bool,
     /// Whether two threads subscribe in the thread context.
@@ -34,12 +35,12 @@ impl Chain {
     pub(crate) fn new(foreign: KernelAction) -> Self {
         Self {
             entries: Vec::new(),
-            after: 0,
+            split: 0,
             foreign,
             older: None,
             lossless: false,
+            plain: false,
             queued: false,
-            immediate: false,
             per_thread: false,
         }
     }
@@ -48,12 +49,20 @@ impl Chain {
         self.entries.is_empty()
     }
 
-    pub(crate) fn before(&self) -> &[Arc<Entry>] {
-        self.entries.get(..self.after).unwrap_or(&[])
+    /// The entries whose turn comes first: all of them, unless a foreign handler stands between.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> &[Arc<Entry>] {
+        self.entries.get(..self.split).unwrap_or(&[])
     }
 
-    pub(crate) fn after(&self) -> &[Arc<Entry>] {
-        self.entries.get(self.after..).unwrap_or(&[])
+    /// The entries that follow a foreign handler.
+    pub(crate) fn second(&self) -> &[Arc<Entry>] {
+        self.entries.get(self.split..).unwrap_or(&[])
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_second(&self) -> bool {
+        self.split < self.entries.len()
     }
 
     pub(crate) fn all(&self) -> &[Arc<Entry>] {
@@ -77,17 +86,32 @@ impl Chain {
         self.replaced(self.entries.iter().filter(keep).cloned().collect())
     }
 
+    /// A copy with another action behind it.
+    pub(crate) fn behind(&self, foreign: KernelAction) -> Self {
+        Self { foreign, ..self.clone() }.replaced(self.entries.clone())
+    }
+
+    /// A copy that remembers what was behind us before the foreign handler, unless it knows already.
+    pub(crate) fn with_older(&self, before: KernelAction) -> Self {
+        let older = Some(self.older.unwrap_or(before));
+        Self { older, ..self.clone() }.replaced(self.entries.clone())
+    }
+
     fn replaced(&self, entries: Vec<Arc<Entry>>) -> Self {
+        let before = entries.partition_point(|entry| entry.place == Place::BeforeLegacy);
         let threads = entries.iter().filter(|entry| {
             entry.queue().is_some_and(|queue| matches!(queue.consumer, Consumer::Thread(_)))
         });
         Self {
-            after: entries.partition_point(|entry| entry.place == Place::BeforeLegacy),
+            split: if self.foreign.is_handler() { before } else { entries.len() },
             lossless: entries
                 .iter()
                 .any(|e| e.queue().is_some_and(|q| q.overflow == Overflow::Backpressure)),
+            plain: !entries.is_empty()
+                && entries.iter().all(|entry| entry.queue().is_none())
+                && !self.foreign.is_handler()
+                && self.older.is_none(),
             queued: entries.iter().any(|entry| entry.queue().is_some()),
-            immediate: entries.iter().any(|entry| matches!(entry.kind, Kind::Immediate(_))),
             per_thread: threads.count() > 1,
             foreign: self.foreign,
             older: self.older,

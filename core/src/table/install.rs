@@ -75,7 +75,7 @@ pub(super) fn take(
         chain = chain.with(entry);
     }
     let foreign = chain.foreign;
-    let mut again = chain.clone();
+    let again = chain.clone();
     publish(slot, writer, chain);
     if actual.is_ours() {
         writer.installed |= sys::bit(number);
@@ -90,8 +90,7 @@ pub(super) fn take(
     })?;
     if replaced != actual && !replaced.is_ours() {
         // Somebody changed it between our two calls: what they set is what stands behind us.
-        again.foreign = replaced;
-        publish(slot, writer, again);
+        publish(slot, writer, again.behind(replaced));
         slot.spent.store(false, Ordering::SeqCst);
     }
     writer.installed |= sys::bit(number);
@@ -108,11 +107,11 @@ fn fresh(slot: &Slot, foreign: KernelAction) -> Chain {
 /// us, and if they chain to what they found, our trampoline, the call goes on to what was behind us
 /// before (see `dispatch`).
 fn in_front_of_usurper(slot: &Slot, chain: &Chain, usurper: KernelAction) -> Chain {
-    let mut chain = chain.clone();
+    let before = slot.original(&chain.foreign);
+    let mut chain = chain.behind(usurper);
     if usurper.is_handler() {
-        chain.older = Some(chain.older.unwrap_or_else(|| slot.original(&chain.foreign)));
+        chain = chain.with_older(before);
     }
-    chain.foreign = usurper;
     slot.spent.store(false, Ordering::SeqCst);
     chain
 }

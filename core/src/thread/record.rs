@@ -119,11 +119,11 @@ impl Deferred {
 pub(crate) struct Record {
     // Shared: the word `poll` and the end of a deferral look at.
     pub attention: AtomicU32,
+    /// See [`state`]. Written by the thread, read by those who wake it.
+    pub state: AtomicU32,
     // Own.
     pub depth: AtomicU32,
     pub readers: Readers,
-    /// See [`state`]. Written by the thread, read by those who wake it.
-    pub state: AtomicU32,
     pub tid: AtomicI32,
     /// 1 while the thread runs handlers or closures at a safe point: those are not interrupted by
     /// others at safe points of their own.
@@ -177,6 +177,13 @@ impl Record {
         let record = crate::sys::arch::record();
         // SAFETY: the word is null or a record that is never freed, and stays this thread's.
         unsafe { record.as_ref() }
+    }
+
+    /// Whether a handler on this thread has nothing to mind: no deferral, no wait, nothing left over.
+    #[inline(always)]
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        let of = |word: &AtomicU32| word.load(Ordering::Relaxed);
+        of(&self.depth) | of(&self.state) | of(&self.attention) == 0
     }
 
     pub(crate) fn is_current(&self) -> bool {

@@ -1,0 +1,103 @@
+//! What stands behind the entries: the foreign handler, the entries after it, the default action.
+//!
+//! **Runs inside signal handlers.** Nothing is held here: a foreign handler may never return.
+//!
+//! # Safety
+//! `after_foreign` is called by the entry stub with the arguments that `dispatch` got.
+#![allow(unsafe_code)]
+
+use super::{Arrival, Next, count, enter, exit, walk};
+use crate::engine;
+use crate::frame::Frame;
+use crate::signal::Signal;
+use crate::sync::Ordering;
+use crate::sys::{self, KernelAction};
+use crate::table::counters::Count;
+use crate::table::default_action;
+use crate::table::slot::Slot;
+use crate::thread::Record;
+use core::ffi::c_void;
+
+/// Step 4 or 6. `after` tells whether entries follow a foreign handler.
+#[inline(always)]
+pub(super) fn settle(
+    arrival: &mut Arrival<'_>,
+    frame: &mut Frame,
+    slot: &Slot,
+    foreign: KernelAction,
+    taken: bool,
+    after: usize,
+) -> Next {
+    if taken && (arrival.fault || !foreign.is_handler()) {
+        count(arrival.record, Count::Handled, arrival.number);
+        return Next::RETURN;
+    }
+    settle_rest(arrival, frame, slot, foreign, taken, after)
+}
+
+fn settle_rest(
+    arrival: &mut Arrival<'_>,
+    frame: &mut Frame,
+    slot: &Slot,
+    foreign: KernelAction,
+    mut taken: bool,
+    after: usize,
+) -> Next {
+    // SIG_DFL and SIG_IGN are looked at before the flags: they are no addresses.
+    if foreign.is_handler() {
+        if claim(slot, &foreign) {
+            count(arrival.record, Count::Handled, arrival.number);
+            let mut mask = *frame.mask() | foreign.mask;
+            if !foreign.has(libc::SA_NODEFER) {
+                mask |= sys::bit(arrival.number);
+            }
+            // What this lets through is delivered on top of us right here; nothing is held.
+            sys::set_mask(mask);
+            return Next { target: foreign.handler, after };
+        }
+        // A one-shot handler that has had its call: the default stands behind us now.
+        taken |= after != 0 && run_after(arrival, frame);
+    }
+    if taken || (foreign.handler == libc::SIG_IGN && !arrival.fault) {
+        count(arrival.record, Count::Handled, arrival.number);
+        return Next::RETURN;
+    }
+    // SAFETY: the kernel delivers numbers 1 to 64 only.
+    let signal = unsafe { Signal::from_raw_unchecked(arrival.number as u8) };
+    default_action::perform(signal, arrival.info, frame, arrival.fault);
+    Next::RETURN
+}
+
+/// Whether a foreign handler may be called: always, but once only with `SA_RESETHAND`, however many
+/// threads deliver at the same time.
+fn claim(slot: &Slot, foreign: &KernelAction) -> bool {
+    !foreign.has(libc::SA_RESETHAND)
+        || slot.spent.compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+}
+
+/// Step 5, called by the entry stub when a foreign handler has returned.
+pub(crate) unsafe extern "C" fn after_foreign(
+    number: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
+    sys::block(sys::ASYNC_BITS);
+    let record = Record::current();
+    // SAFETY: the same arguments as `dispatch` got.
+    let info = unsafe { &*info };
+    // SAFETY: as above.
+    let mut frame = unsafe { Frame::of_handler(context.cast()) };
+    let mut arrival = Arrival::new(number, info, record);
+    let _taken = run_after(&mut arrival, &mut frame);
+}
+
+/// Runs the entries after the legacy action; whether one of them took the signal.
+pub(crate) fn run_after(arrival: &mut Arrival<'_>, frame: &mut Frame) -> bool {
+    let slot = engine::get().slot(arrival.number);
+    let reading = enter(arrival.record);
+    // SAFETY: `enter` made this a reader until `exit`.
+    let taken =
+        unsafe { slot.chain() }.is_some_and(|chain| walk::after(chain, arrival, frame, slot));
+    exit(arrival.record, reading);
+    taken
+}

@@ -1,0 +1,311 @@
+//! The handler: decides what becomes of a signal, in the order of the architecture brief; nothing else.
+//!
+//! **Runs inside signal handlers.** Forbidden here and in everything it calls: allocation, locks that
+//! ordinary code holds, `std` I/O, formatting, panics, unwinding, lazily allocated thread-local
+//! storage. Instead: rings made beforehand, futex words, raw system calls that leave `errno` alone.
+//! User code runs here only in immediate entries, around which `errno` is saved.
+//!
+//! The order for an asynchronous signal:
+//! 1. the doorbell is answered (sigplane's own SIGURG);
+//! 2. a thread in a deferral queues it and returns; what an earlier one left goes first;
+//! 3. the entries before the legacy action, by priority: immediate ones run, others are queued;
+//! 4. the legacy action, the foreign handler: *jumped to* by the entry stub with nothing held, so
+//!    that it may leave by `siglongjmp`;
+//! 5. the entries after it, if it returns;
+//! 6. the default action, if none took it.
+//!
+//! A synchronous fault takes the way of `crate::fault` and joins at 3.
+//!
+//! Invariants: everything asynchronous is blocked while this code runs (the kernel's `sa_mask` of our
+//! action), so only faults nest on top of it; a reader count is held only while entries run.
+//!
+//! The chain itself is walked in `walk`; what stands behind it is in `behind`.
+//!
+//! # Safety
+//! `dispatch` is called by the entry stub with what the kernel (or a handler that
+//! chains to us) passed.
+#![allow(unsafe_code)]
+
+mod behind;
+mod walk;
+
+pub(crate) use behind::{after_foreign, run_after};
+pub(crate) use walk::return_to_kernel;
+
+use crate::defer;
+use crate::delivery::doorbell;
+use crate::engine;
+use crate::event::RawEvent;
+use crate::fault;
+use crate::frame::Frame;
+use crate::sync::Ordering;
+use crate::sys::{self, KernelAction};
+use crate::table::counters::Count;
+use crate::table::grace::Reading;
+use crate::thread::Record;
+use crate::thread::record::{attention, state};
+use core::ffi::c_void;
+
+/// What the entry stub does next: jump to `target`, or, when `after` is not 0, call it and then
+/// `after_foreign`; return when `target` is 0.
+#[repr(C)]
+pub(crate) struct Next {
+    pub target: usize,
+    pub after: usize,
+}
+
+impl Next {
+    const RETURN: Self = Self { target: 0, after: 0 };
+}
+
+/// One signal on its way through the chain.
+pub(crate) struct Arrival<'a> {
+    pub number: i32,
+    pub info: &'a libc::siginfo_t,
+    pub record: Option<&'static Record>,
+    /// The copy for queues, made when the first one needs it (or when it was deferred).
+    pub stamped: Option<RawEvent>,
+    pub fault: bool,
+    /// Entered by the kernel or from a deferral, not by a handler that chains to us.
+    pub first_hand: bool,
+    /// This is a `vfork` child: the queues it sees are its parent's.
+    pub borrowed: bool,
+}
+
+impl<'a> Arrival<'a> {
+    /// A signal that the kernel delivers now, and that is no fault.
+    pub(crate) fn new(
+        number: i32,
+        info: &'a libc::siginfo_t,
+        record: Option<&'static Record>,
+    ) -> Self {
+        Self {
+            number,
+            info,
+            record,
+            stamped: None,
+            fault: false,
+            first_hand: true,
+            borrowed: false,
+        }
+    }
+}
+
+/// The entry stub's callee. What most signals need comes first: an attached thread that is in no
+/// deferral and no wait of ours, and a chain of immediate entries with nothing special behind it. It
+/// takes the same steps as [`general`], with those left out that have nothing to do.
+pub(crate) unsafe extern "C" fn dispatch(
+    number: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+    by_kernel: u32,
+) -> Next {
+    const SPECIAL: u64 = sys::FAULT_BITS | sys::bit(doorbell::SIGNAL);
+    if by_kernel != 0
+        && SPECIAL & sys::bit(number) == 0
+        && let Some(record) = Record::current()
+        && record.is_undisturbed()
+    {
+        let engine = engine::get();
+        let slot = engine.slot(number);
+        let reading = record.readers.enter(&engine.phase, engine.expedited());
+        // SAFETY: `enter` made this a reader until `exit`.
+        if let Some(chain) = unsafe { slot.chain() }
+            && chain.plain
+        {
+            record.counters.add_own(Count::Delivered, number);
+            // SAFETY: the kernel passes valid information for the life of the handler.
+            let taken = walk::immediate(
+                chain.first(),
+                &mut walk::delivery(unsafe { &*info }, context.cast(), record),
+            );
+            record.readers.exit(reading);
+            if taken {
+                record.counters.add_own(Count::Handled, number);
+                return Next::RETURN;
+            }
+            // SAFETY: this function's own arguments.
+            return unsafe { untaken(number, info, context, record) };
+        }
+        record.readers.exit(reading);
+    }
+    // SAFETY: this function's own arguments.
+    unsafe { general(number, info, context, by_kernel) }
+}
+
+/// Step 6 for a chain that [`dispatch`] has been through.
+#[cold]
+unsafe fn untaken(
+    number: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+    record: &'static Record,
+) -> Next {
+    // SAFETY: the arguments of `dispatch`.
+    let info = unsafe { &*info };
+    // SAFETY: as above.
+    let mut frame = unsafe { Frame::of_handler(context.cast()) };
+    let mut arrival = Arrival::new(number, info, Some(record));
+    let slot = engine::get().slot(number);
+    behind::settle(&mut arrival, &mut frame, slot, original_action(number), false, 0)
+}
+
+/// Every signal's way.
+unsafe fn general(
+    number: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+    by_kernel: u32,
+) -> Next {
+    let record = Record::current();
+    // SAFETY: the kernel passes valid information for the life of the handler; a handler that chains
+    // to our three-argument action passes on what it got.
+    let info = unsafe { &*info };
+    // SAFETY: as above.
+    let mut frame = unsafe { Frame::of_handler(context.cast()) };
+    if let Some(record) = record
+        && record.state.load(Ordering::Relaxed) != state::RUNNING
+    {
+        interrupt_wait(record, &mut frame);
+    }
+    let mut arrival = Arrival::new(number, info, record);
+    arrival.first_hand = by_kernel != 0;
+    arrival.fault = fault::is_synchronous(number, info);
+    if arrival.fault {
+        return fault::deliver(&mut arrival, &mut frame);
+    }
+    if !arrival.first_hand {
+        return second_hand(&mut arrival, &mut frame);
+    }
+    route(&mut arrival, &mut frame)
+}
+
+/// Steps 1 and 2, then the chain.
+#[inline(always)]
+fn route(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
+    let (record, info) = (arrival.record, arrival.info);
+    if arrival.number == doorbell::SIGNAL && doorbell::answer(info, record, frame.mask()) {
+        return Next::RETURN;
+    }
+    if let Some(record) = record
+        && (record.depth.load(Ordering::Relaxed) != 0
+            || record.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0)
+        && defer::hold_back(record, arrival, frame)
+    {
+        return Next::RETURN;
+    }
+    deliver(arrival, frame)
+}
+
+/// A thread that waits in one of sigplane's ways has been interrupted.
+#[cold]
+fn interrupt_wait(record: &Record, frame: &mut Frame) {
+    match record.state.load(Ordering::Relaxed) {
+        state::IN_SYSCALL => {
+            if let Some(context) = frame.context() {
+                // Whatever this signal brings, the check before the system call is made again.
+                sys::arch::restart_alertable(context);
+            }
+        }
+        // Nobody else writes this state, and the futex wait looks at the word again afterwards.
+        state::WAITING_ANY => {
+            record.attention.fetch_or(attention::DELIVERED, Ordering::SeqCst);
+        }
+        _ => {}
+    }
+}
+
+/// Called by a handler that took the signal from us and chains to what it found, under a mask of its
+/// own. Ours is put on for the time being.
+#[cold]
+fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
+    let slot = engine::get().slot(arrival.number);
+    let before = sys::block(sys::ASYNC_BITS);
+    let reading = enter(arrival.record);
+    // SAFETY: `enter` made this a reader until `exit`.
+    let behind_us = unsafe { slot.chain() }.is_some_and(|chain| chain.older.is_some());
+    exit(arrival.record, reading);
+    // Behind us it is a continuation of a delivery that has already been routed.
+    let next = if behind_us { deliver(arrival, frame) } else { route(arrival, frame) };
+    if next.target == 0 {
+        sys::set_mask(before);
+    }
+    next
+}
+
+/// Steps 3, 4 and 6.
+#[inline]
+pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
+    let slot = engine::get().slot(arrival.number);
+    let reading = enter(arrival.record);
+    // SAFETY: `enter` made this a reader until `exit`.
+    let Some(chain) = (unsafe { slot.chain() }) else {
+        exit(arrival.record, reading);
+        return Next::RETURN;
+    };
+    count(arrival.record, Count::Delivered, arrival.number);
+    if chain.older.is_some() && !arrival.first_hand {
+        // A handler that took the signal from us, and stands behind us now, chains to what it found:
+        // the entries have had their turn, the call goes on to what was behind us before.
+        let older = chain.older.unwrap_or(chain.foreign);
+        exit(arrival.record, reading);
+        return behind::settle(arrival, frame, slot, older, false, 0);
+    }
+    let (taken, foreign) = if chain.queued {
+        match walk::queued(chain, arrival, frame, slot) {
+            Some(taken) => (taken, chain.foreign),
+            None => {
+                exit(arrival.record, reading);
+                return Next::RETURN;
+            }
+        }
+    } else {
+        (walk::run(chain.first(), arrival, frame), chain.foreign)
+    };
+    let after = usize::from(chain.has_second());
+    exit(arrival.record, reading);
+    behind::settle(arrival, frame, slot, foreign, taken, after)
+}
+
+#[inline(always)]
+fn enter(record: Option<&Record>) -> Reading {
+    let engine = engine::get();
+    match record {
+        Some(record) => record.readers.enter(&engine.phase, engine.expedited()),
+        None => engine.strangers.enter_shared(&engine.phase),
+    }
+}
+
+#[inline(always)]
+fn exit(record: Option<&Record>, reading: Reading) {
+    match record {
+        Some(record) => record.readers.exit(reading),
+        None => engine::get().strangers.exit_shared(reading),
+    }
+}
+
+#[inline(always)]
+pub(crate) fn count(record: Option<&Record>, count: Count, number: i32) {
+    match record {
+        Some(record) => record.counters.add_own(count, number),
+        None => engine::get().stranger_counts.add_shared(count, number),
+    }
+}
+
+/// What stands behind us on a signal, for handlers that have to give it back.
+pub(crate) fn original_action(number: i32) -> KernelAction {
+    let record = Record::current();
+    let slot = engine::get().slot(number);
+    let reading = enter(record);
+    // SAFETY: `enter` made this a reader until `exit`.
+    let original = unsafe { slot.chain() }
+        .map_or(KernelAction::DEFAULT, |chain| slot.original(&chain.foreign));
+    exit(record, reading);
+    original
+}
+
+/// The kernel's id of the thread of a delivery.
+#[inline(always)]
+pub(crate) fn tid(record: Option<&Record>) -> i32 {
+    record.map_or_else(sys::gettid, |record| record.tid.load(Ordering::Relaxed))
+}
