@@ -173,16 +173,18 @@ impl DeferGuard {
         // From here on a handler on this thread leaves a mark, also when it runs before the wait.
         record.state.store(state::WAITING_ANY, Ordering::SeqCst);
         let depth = record.depth.swap(0, Ordering::SeqCst);
-        let mut woken = record.attention.load(Ordering::SeqCst) != 0;
-        if woken {
-            safe_point::reach(record);
-        }
-        while !woken {
+        // Inside a thread-context handler, others' turn does not come: their work wakes nobody.
+        let busy = record.at_safe_point.load(Ordering::Relaxed) != 0;
+        let wanted = if busy { !attention::WORK } else { !0 };
+        let mut woken = false;
+        loop {
             let seen = record.attention.load(Ordering::SeqCst);
-            if seen != 0 {
+            if seen & wanted != 0 {
                 safe_point::reach(record);
                 woken = true;
-            } else if !sys::futex_wait(&record.attention, 0, deadline) {
+                break;
+            }
+            if !sys::futex_wait(&record.attention, seen, deadline) {
                 break;
             }
         }

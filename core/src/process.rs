@@ -92,25 +92,26 @@ extern "C" fn child() {
     // SAFETY: the copy of the thread that ran `prepare` runs this.
     unsafe { unlock(engine) };
     // SAFETY: this is the only thread, and everything asynchronous is blocked.
-    unsafe { reset(engine) };
-    let held = engine.holds.forget(|_| true);
+    let deferred = unsafe { reset(engine) };
+    let held = engine.holds.forget(|_| true) | deferred;
     engine.dispatcher.restart_after_fork();
     sys::set_mask(MASK.get() & !held);
 }
 
 /// # Safety
 /// As for the child's part.
-unsafe fn reset(engine: &engine::Engine) {
+unsafe fn reset(engine: &engine::Engine) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { engine.grace.reset_after_fork() };
     // SAFETY: the caller's promise.
-    unsafe { engine.threads.reset_after_fork() };
+    let deferred = unsafe { engine.threads.reset_after_fork() };
     // SAFETY: the caller's promise.
     unsafe { engine.dispatcher.reset_after_fork() };
     engine.strangers.reset_after_fork();
     if let Some(record) = Record::current() {
         local::reset_after_fork(record);
     }
+    deferred
 }
 
 /// Gives the kernel back, in the calling process, every action that was there before sigplane: for use

@@ -55,26 +55,25 @@ const fn first(name: &'static str, ours: &'static str) -> Row {
 
 const SIGNAL: u8 = 1;
 const END: u8 = 20;
+const COUNT: usize = 100_000;
 
 /// How long a consumer waits for an event that does not come.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn burst(effort: Effort) -> Vec<Series> {
-    let count = effort.pick(100_000, 100_000);
-    let contenders =
-        [BASE, INBOX, DISPATCHER, THREAD, RAW, ORIGIN].map(|who| contender(who, count)).into();
-    vec![interleave("burst", effort.pick(5, 1), contenders)]
+    let contenders = [BASE, INBOX, DISPATCHER, THREAD, RAW, ORIGIN].map(contender).into();
+    vec![interleave("burst", effort.pick(7, 1), contenders)]
 }
 
-fn contender(who: &'static str, count: usize) -> Contender<'static> {
+fn contender(who: &'static str) -> Contender<'static> {
     Contender::several(move |round: &mut Round| {
-        let mut consumer = actor(&["consumer", who, &count.to_string()]);
+        let mut consumer = actor(&["consumer", who]);
         let mut output = BufReader::new(consumer.stdout.take().expect("a pipe"));
         let mut line = String::new();
         output.read_line(&mut line).expect("the consumer");
         assert_eq!(line, "ready\n", "{who}: the consumer did not start");
         let end = if who == RAW || who == ORIGIN { "end" } else { "" };
-        let sender = actor(&["sender", &consumer.id().to_string(), &count.to_string(), end]);
+        let sender = actor(&["sender", &consumer.id().to_string(), end]);
         let sent = sender.wait_with_output().expect("the sender");
         let start: u64 = String::from_utf8_lossy(&sent.stdout).trim().parse().expect("a time");
         let mut report = String::new();
@@ -85,7 +84,7 @@ fn contender(who: &'static str, count: usize) -> Contender<'static> {
         let [first, last, received, in_order] = numbers[..] else { panic!("{who}: {report:?}") };
         let mut enter = |key: String, value| round.insert(key, value);
         enter(who.to_owned(), last.saturating_sub(start) as f64);
-        enter(format!("{who}, share"), received as f64 / count as f64);
+        enter(format!("{who}, share"), received as f64 / COUNT as f64);
         enter(format!("{who}, in order"), in_order as f64);
         if received > 0 {
             enter(format!("{who}, first"), first.saturating_sub(start) as f64);
@@ -106,26 +105,26 @@ fn actor(arguments: &[&str]) -> std::process::Child {
 pub fn act(arguments: &[String]) {
     kernel::deadline(Duration::from_secs(60));
     let (here, there) = kernel::two_cpus();
-    let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
     match arguments[0].as_str() {
         "sender" => {
             kernel::pin(0, there);
-            println!("{}", send(number(1) as i32, number(2)));
-            if arguments[3] == "end" {
-                kernel::queue(number(1) as i32, rt(END), 0);
+            let consumer = arguments[1].parse().expect("a process");
+            println!("{}", send(consumer));
+            if arguments[2] == "end" {
+                kernel::queue(consumer, rt(END), 0);
             }
         }
         _ => {
             kernel::pin(0, here);
-            let tally = consume(&arguments[1], number(2));
+            let tally = consume(&arguments[1]);
             println!("{} {} {} {}", tally.first, tally.last, tally.count, u8::from(tally.in_order));
         }
     }
 }
 
-fn send(pid: i32, count: usize) -> u64 {
+fn send(pid: i32) -> u64 {
     let start = kernel::now();
-    for value in 0..count {
+    for value in 0..COUNT {
         kernel::queue(pid, rt(SIGNAL), value);
     }
     start
@@ -139,12 +138,11 @@ struct Tally {
     count: usize,
     /// Every value was the one after the last. False for who sees no values.
     in_order: bool,
-    wanted: usize,
 }
 
 impl Tally {
-    fn new(wanted: usize) -> Self {
-        Self { first: 0, last: 0, count: 0, in_order: true, wanted }
+    const fn new() -> Self {
+        Self { first: 0, last: 0, count: 0, in_order: true }
     }
 
     #[inline]
@@ -154,13 +152,13 @@ impl Tally {
         }
         self.in_order &= value == Some(self.count);
         self.count += 1;
-        if self.count == self.wanted {
+        if self.count == COUNT {
             self.last = kernel::now();
         }
     }
 
     fn complete(&self) -> bool {
-        self.count >= self.wanted
+        self.count >= COUNT
     }
 
     fn event(&mut self, event: &sigplane::Event) {
@@ -180,23 +178,21 @@ fn ready() {
     println!("ready");
 }
 
-fn consume(who: &str, count: usize) -> Tally {
+fn consume(who: &str) -> Tally {
     match who {
-        BASE => by_sigwaitinfo(count),
-        INBOX => by_inbox(count),
-        DISPATCHER => by_dispatcher(count),
-        THREAD => by_thread_context(count),
-        RAW => by_signal_hook::<WithRawSiginfo>(
-            count,
-            |info| info.si_signo,
-            |info| Some(kernel::value(info)),
-        ),
-        _ => by_signal_hook::<WithOrigin>(count, |origin| origin.signal, |_| None),
+        BASE => by_sigwaitinfo(),
+        INBOX => by_inbox(),
+        DISPATCHER => by_dispatcher(),
+        THREAD => by_thread_context(),
+        RAW => {
+            by_signal_hook::<WithRawSiginfo>(|info| info.si_signo, |info| Some(kernel::value(info)))
+        }
+        _ => by_signal_hook::<WithOrigin>(|origin| origin.signal, |_| None),
     }
 }
 
-fn by_sigwaitinfo(count: usize) -> Tally {
-    let mut tally = Tally::new(count);
+fn by_sigwaitinfo() -> Tally {
+    let mut tally = Tally::new();
     let set = kernel::block(rt(SIGNAL));
     ready();
     while !tally.complete() {
@@ -205,8 +201,8 @@ fn by_sigwaitinfo(count: usize) -> Tally {
     tally
 }
 
-fn by_inbox(count: usize) -> Tally {
-    let mut tally = Tally::new(count);
+fn by_inbox() -> Tally {
+    let mut tally = Tally::new();
     let inbox = sigplane::subscribe(rt_signal(SIGNAL)).inbox().expect("an inbox");
     ready();
     while !tally.complete() {
@@ -216,8 +212,8 @@ fn by_inbox(count: usize) -> Tally {
     tally.ended()
 }
 
-fn by_dispatcher(count: usize) -> Tally {
-    let tally = Arc::new(Mutex::new(Tally::new(count)));
+fn by_dispatcher() -> Tally {
+    let tally = Arc::new(Mutex::new(Tally::new()));
     let (main, shared) = (std::thread::current(), tally.clone());
     let subscription = sigplane::on(rt_signal(SIGNAL), move |event| {
         let mut tally = shared.lock().expect("the lock");
@@ -239,8 +235,8 @@ fn by_dispatcher(count: usize) -> Tally {
     tally.ended()
 }
 
-fn by_thread_context(count: usize) -> Tally {
-    let tally = Rc::new(RefCell::new(Tally::new(count)));
+fn by_thread_context() -> Tally {
+    let tally = Rc::new(RefCell::new(Tally::new()));
     let shared = tally.clone();
     let subscription = sigplane::subscribe(rt_signal(SIGNAL))
         .thread(move |event| shared.borrow_mut().event(event))
@@ -256,11 +252,10 @@ fn by_thread_context(count: usize) -> Tally {
 }
 
 fn by_signal_hook<E: Exfiltrator + Default>(
-    count: usize,
     signal: fn(&E::Output) -> i32,
     value: fn(&E::Output) -> Option<usize>,
 ) -> Tally {
-    let mut tally = Tally::new(count);
+    let mut tally = Tally::new();
     let mut signals = SignalsInfo::<E>::new([rt(SIGNAL), rt(END)]).expect("signal-hook");
     ready();
     let mut at_end = false;

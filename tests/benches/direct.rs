@@ -1,18 +1,16 @@
 //! The handler called directly, as the kernel would call it but without the kernel: what is left is
 //! the library's own path, a few nanoseconds that the delivery rows cannot resolve.
 //!
-//! The address called is the one that the kernel holds, asked for with a raw `rt_sigaction`, and it
-//! is called with the kernel's stack layout: the return address directly below the machine context.
-//! A library may tell by that whether the kernel entered it or another handler did. The limit, "plain table", is the least that any library with a table of entries must do: find the
+//! The address called is the one that the kernel holds, asked for with a raw `rt_sigaction`. The
+//! limit, "plain table", is the least that any library with a table of entries must do: find the
 //! signal's row, walk its entries, call each through a pointer.
 
+use crate::call::Call;
 use crate::delivery::{BARE, OURS, REGISTRY, immediate, on_29_others, register};
-use crate::kernel::{self, Handler, expect_hits, hit, installed_handler, now, rt, rt_signal};
+use crate::kernel::{self, hit, rt, rt_signal};
 use crate::measure::{Contender, Effort, Round, Series, interleave};
 use crate::report::{Figure, Group, Peer, Row};
 use std::ffi::c_void;
-use std::hint::black_box;
-use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
@@ -38,6 +36,15 @@ pub const GROUP: Group = Group {
             target: Some(8.0),
         },
         Row {
+            name: "handler called directly, thread without a record",
+            series: "no record",
+            base: BARE,
+            ours: OURS,
+            peers: &[Peer::of(REGISTRY), Peer::of(TABLE)],
+            figure: Figure::Time,
+            target: None,
+        },
+        Row {
             name: "handler called directly, 2 threads at once",
             series: "threads",
             base: "sigplane, 1 thread",
@@ -54,6 +61,7 @@ pub const GROUP: Group = Group {
         ("alone", |effort| one_thread(effort, "alone", &[OURS, REGISTRY])),
         ("ours", |effort| one_thread(effort, "one of 30", &[OURS])),
         ("registry", |effort| one_thread(effort, "one of 30", &[REGISTRY])),
+        ("no-record", |effort| one_thread(effort, "no record", &[OURS, REGISTRY])),
         ("threads", two_threads),
     ],
 };
@@ -83,131 +91,37 @@ fn enter_plain_table(signal: i32) {
     kernel::set_action(signal, plain_table);
 }
 
-/// A handler, and the three arguments it is called with.
-#[derive(Clone, Copy)]
-struct Call {
-    handler: Handler,
-    signal: i32,
-}
-
-impl Call {
-    fn installed(n: u8) -> Self {
-        Self { handler: installed_handler(rt(n)), signal: rt(n) }
-    }
-
-    /// Nanoseconds per call.
-    fn time(self, batch: usize) -> f64 {
-        // SAFETY: all-zero is a valid `siginfo_t`.
-        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-        info.si_signo = self.signal;
-        info.si_code = libc::SI_TKILL;
-        let handler = black_box(self.handler);
-        expect_hits(batch as u64, || {
-            let start = now();
-            // SAFETY: the handler has this type, and a handler may run at any instruction.
-            unsafe { call_as_the_kernel(handler, self.signal, &raw mut info, batch) };
-            (now() - start) as f64 / batch as f64
-        })
-    }
-
-    fn contender(self, name: &'static str) -> Contender<'static> {
-        Contender::new(name, move || self.time(20_000))
-    }
-}
-
-/// Calls `handler` `count` times with an empty machine context that lies where the kernel's does.
-///
-/// # Safety
-/// `info` is valid, `count` is not 0, and `handler` returns.
-#[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-unsafe extern "C" fn call_as_the_kernel(
-    handler: Handler,
-    signal: i32,
-    info: *mut libc::siginfo_t,
-    count: usize,
-) {
-    core::arch::naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "mov rbx, rdi",
-        "mov r12d, esi",
-        "mov r13, rdx",
-        "mov r14, rcx",
-        // A `ucontext_t` (968 bytes) of zeros at the top of the stack.
-        "sub rsp, 1024",
-        "and rsp, -64",
-        "mov rdi, rsp",
-        "mov ecx, 128",
-        "xor eax, eax",
-        "rep stosq",
-        "2:",
-        "mov edi, r12d",
-        "mov rsi, r13",
-        "mov rdx, rsp",
-        "call rbx",
-        "dec r14",
-        "jnz 2b",
-        "lea rsp, [rbp - 32]",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-    )
-}
-
-/// Elsewhere nothing is known to look at the stack layout.
-///
-/// # Safety
-/// As above.
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn call_as_the_kernel(
-    handler: Handler,
-    signal: i32,
-    info: *mut libc::siginfo_t,
-    count: usize,
-) {
-    // SAFETY: all-zero is a valid machine context; the rest is the caller's promise.
-    unsafe {
-        let mut context: libc::ucontext_t = mem::zeroed();
-        for _ in 0..count {
-            handler(signal, info, (&raw mut context).cast());
-        }
-    }
-}
-
 fn one_thread(effort: Effort, series: &str, who: &[&str]) -> Vec<Series> {
     kernel::pin(0, kernel::two_cpus().0);
     kernel::set_action(rt(BASE_SIGNAL), kernel::bare);
     enter_plain_table(rt(TABLE_SIGNAL));
-    let mut contenders = vec![
-        Call::installed(BASE_SIGNAL).contender(BARE),
-        Call::installed(TABLE_SIGNAL).contender(TABLE),
-    ];
-    let crowded = series != "alone";
+    let mut calls =
+        vec![(BARE, Call::installed(BASE_SIGNAL)), (TABLE, Call::installed(TABLE_SIGNAL))];
+    let crowded = series == "one of 30";
     if who.contains(&OURS) {
         if crowded {
             on_29_others(|signal| immediate(signal.try_into().expect("a signal")).detach());
         }
         immediate(rt_signal(OURS_SIGNAL)).detach();
-        contenders.push(Call::installed(OURS_SIGNAL).contender(OURS));
+        calls.push((OURS, Call::installed(OURS_SIGNAL)));
     }
     if who.contains(&REGISTRY) {
         if crowded {
-            on_29_others(|signal| {
-                register(signal);
-            });
+            on_29_others(|signal| _ = register(signal));
         }
         register(rt(REGISTRY_SIGNAL));
-        contenders.push(Call::installed(REGISTRY_SIGNAL).contender(REGISTRY));
+        calls.push((REGISTRY, Call::installed(REGISTRY_SIGNAL)));
     }
-    vec![interleave(series, effort.pick(200, 5), contenders)]
+    let measure = || {
+        let contenders = calls.iter().map(|(name, call)| call.contender(name, 20_000));
+        interleave(series, effort.pick(200, 5), contenders.collect())
+    };
+    if series == "no record" {
+        // This thread may have been attached when it subscribed.
+        return vec![std::thread::scope(|scope| scope.spawn(measure).join()).expect("figures")];
+    }
+    sigplane::thread::current();
+    vec![measure()]
 }
 
 /// A second thread on a CPU of its own that runs the batch it is told to, beside the first one.

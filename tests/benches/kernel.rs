@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -186,9 +187,11 @@ pub fn cpus() -> Vec<usize> {
     }
 }
 
-/// Two CPUs of this process: the same one twice on a machine that has only one.
+/// Two CPUs of this process, as they were before it pinned anything: the same one twice on a machine
+/// that has only one.
 pub fn two_cpus() -> (usize, usize) {
-    let cpus = cpus();
+    static BEFORE: OnceLock<Vec<usize>> = OnceLock::new();
+    let cpus = BEFORE.get_or_init(cpus);
     (cpus[0], cpus[1 % cpus.len()])
 }
 

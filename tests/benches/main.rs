@@ -16,6 +16,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod burst;
+mod call;
 mod critical;
 mod delivery;
 mod direct;
@@ -107,7 +108,7 @@ fn main() -> ExitCode {
 fn child(arguments: &[String]) {
     let [group, name, effort] = arguments else { panic!("--child takes GROUP NAME EFFORT") };
     let effort = if effort == "full" { Effort::Full } else { Effort::Quick };
-    kernel::deadline(Duration::from_secs(60));
+    kernel::deadline(Duration::from_secs(150));
     let measure = GROUPS
         .iter()
         .filter(|known| known.name == group)

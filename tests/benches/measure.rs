@@ -96,6 +96,8 @@ pub struct Estimate {
     pub median: f64,
     pub low: f64,
     pub high: f64,
+    /// Half of all rounds lie between these.
+    pub quartiles: (f64, f64),
     pub rounds: usize,
 }
 
@@ -109,7 +111,8 @@ impl Estimate {
         let half = 0.98 * (count as f64).sqrt();
         let low = ((count as f64 / 2.0 - half).floor().max(0.0)) as usize;
         let high = ((count as f64 / 2.0 + half).ceil() as usize).min(count - 1);
-        Some(Self { median, low: values[low], high: values[high], rounds: count })
+        let quartiles = (values[count / 4], values[count * 3 / 4]);
+        Some(Self { median, low: values[low], high: values[high], quartiles, rounds: count })
     }
 }
 

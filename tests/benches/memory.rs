@@ -2,8 +2,9 @@
 //!
 //! Every figure is a process of its own, which reads its `smaps_rollup` (exact, unlike the batched
 //! counters in `status`) after a delivery, so that code and stacks which a subscriber needs count.
-//! Files are mapped in windows of 16 pages, which makes the resident figure coarse; the row
-//! "private" counts only what no other process shares.
+//! All of them, the base included, have first done what ordinary programs do: a thread, a handler,
+//! some text. Pages of files come in windows of 16, which makes the resident figure coarse; the
+//! rows called "private" count only what no other process shares.
 
 use crate::delivery::{immediate, register};
 use crate::kernel::{self, rt, rt_signal};
@@ -69,7 +70,7 @@ fn memory(effort: Effort) -> Vec<Series> {
     let process = PROCESSES.map(|who| contender(who, 1.0));
     let threads = THREADS.map(|who| contender(who, f64::from(COUNT)));
     let contenders = process.into_iter().chain(threads).collect();
-    vec![interleave("memory", effort.pick(8, 2), contenders)]
+    vec![interleave("memory", effort.pick(30, 2), contenders)]
 }
 
 fn contender(who: &'static str, share: f64) -> Contender<'static> {
@@ -96,6 +97,7 @@ pub fn act(who: &str) {
             kernel::yield_now();
         }
     };
+    live_a_little();
     let note = move || {
         seen.fetch_add(1, Ordering::Release);
     };
@@ -130,9 +132,24 @@ pub fn act(who: &str) {
             immediate(rt_signal(1)).detach();
             start_all(|| _ = create(attached_thread));
         }
-        _ => start_all(|| _ = std::thread::spawn(|| idle())),
+        _ => start_all(|| {
+            std::thread::spawn(|| {
+                touch_stack();
+                idle()
+            });
+        }),
     }
     report();
+}
+
+/// A thread, a signal that is handled, memory, text: resident in any program.
+fn live_a_little() {
+    kernel::set_action(rt(2), kernel::bare);
+    kernel::signal_process(kernel::pid(), rt(2));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || sender.send(vec![1u8; 100]));
+    let numbers = receiver.recv().expect("the thread");
+    black_box(format!("{numbers:?} {:?}", thread.join()));
 }
 
 static STARTED: AtomicU32 = AtomicU32::new(0);

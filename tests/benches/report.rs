@@ -223,7 +223,7 @@ impl Line {
 
 pub fn print(lines: &[Line]) {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header([
         "row",
         "base",

@@ -12,22 +12,24 @@ use crate::measure::{Contender, Effort, Round, Series, interleave, per_operation
 use crate::report::{Figure, Group, Peer, Row};
 use signal_hook_registry::unregister;
 use std::hint::black_box;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 pub const GROUP: Group = Group {
     name: "subscribe",
     rows: &[
-        row("subscribe, signal already owned", SET, "1, on", REGISTRY_1_ON, Some(1.0)),
-        row("subscribe, first on its signal", SET, "0, on", REGISTRY_0_ON, Some(1.0)),
-        row("subscribe + unsubscribe, first on its signal", SET, "0", REGISTRY_0, None),
-        row("subscribe + unsubscribe, 1 other", SET, "1", REGISTRY_1, None),
-        row("subscribe + unsubscribe, 100 others", SET, "100", REGISTRY_100, None),
-        row("... 100 others against none", "0", "100", GROWTH, Some(2.0)),
-        row("unsubscribe, nothing else runs", BARRIER, "1, off", REGISTRY_1_OFF, None),
+        row("subscribe, signal already owned", SET, "1 others, on", REGISTRY_1_ON, Some(1.0)),
+        row("subscribe, first on its signal", SET, "0 others, on", REGISTRY_0_ON, Some(1.0)),
+        row("subscribe + unsubscribe, first on its signal", SET, "0 others", REGISTRY_0, None),
+        row("subscribe + unsubscribe, 1 other", SET, "1 others", REGISTRY_1, None),
+        row("subscribe + unsubscribe, 100 others", SET, "100 others", REGISTRY_100, None),
+        row("... 100 others against none", "0 others", "100 others", GROWTH, Some(2.0)),
+        row("unsubscribe, nothing else runs", BARRIER, "1 others, off", REGISTRY_1_OFF, None),
         Row {
             name: "unsubscribe, another thread runs",
             series: "beside",
             base: BARRIER,
-            ours: "1, off",
+            ours: "1 others, off",
             peers: REGISTRY_1_OFF,
             figure: Figure::Ratio,
             target: Some(1.2),
@@ -40,9 +42,15 @@ const SET: &str = "sigaction set";
 const BARRIER: &str = "membarrier";
 
 const REGISTRY_0: &[Peer] = &[Peer { name: REGISTRY, key: "registry 0", base: SET }];
-const REGISTRY_0_ON: &[Peer] = &[Peer { name: REGISTRY, key: "registry 0, on", base: SET }];
+const REGISTRY_0_ON: &[Peer] = &[
+    Peer { name: REGISTRY, key: "registry 0, on", base: SET },
+    Peer { name: "allocate + publish + set", key: "limit 0", base: SET },
+];
 const REGISTRY_1: &[Peer] = &[Peer { name: REGISTRY, key: "registry 1", base: SET }];
-const REGISTRY_1_ON: &[Peer] = &[Peer { name: REGISTRY, key: "registry 1, on", base: SET }];
+const REGISTRY_1_ON: &[Peer] = &[
+    Peer { name: REGISTRY, key: "registry 1, on", base: SET },
+    Peer { name: "allocate + publish", key: "limit 1", base: SET },
+];
 const REGISTRY_1_OFF: &[Peer] = &[Peer { name: REGISTRY, key: "registry 1, off", base: BARRIER }];
 const REGISTRY_100: &[Peer] = &[Peer { name: REGISTRY, key: "registry 100", base: SET }];
 const GROWTH: &[Peer] = &[Peer { name: REGISTRY, key: "registry 100", base: "registry 0" }];
@@ -84,7 +92,7 @@ fn time<T>(round: &mut Round, key: &str, mut on: impl FnMut() -> T, mut off: imp
 fn ours(others: usize, signal: u8) -> Contender<'static> {
     Contender::several(move |round| {
         let kept: Vec<_> = (0..others).map(|_| immediate(rt_signal(signal))).collect();
-        time(round, &others.to_string(), || immediate(rt_signal(signal)), drop);
+        time(round, &format!("{others} others"), || immediate(rt_signal(signal)), drop);
         drop(kept);
     })
 }
@@ -108,9 +116,31 @@ fn bases() -> Vec<Contender<'static>> {
     bases
 }
 
+/// The least that subscribing can be: a new list of entries, published; and, for the first entry of
+/// a signal, the handler set, with which it cannot cost less than the base.
+fn limits() -> [Contender<'static>; 2] {
+    static LIST: AtomicPtr<[usize; 8]> = AtomicPtr::new(ptr::null_mut());
+    let publish = |list: *mut [usize; 8]| {
+        let old = LIST.swap(list, Ordering::AcqRel);
+        if !old.is_null() {
+            // SAFETY: made by `Box::into_raw` below, and no handler reads this list.
+            drop(unsafe { Box::from_raw(old) });
+        }
+    };
+    let allocate = || Box::into_raw(Box::new(black_box([0; 8])));
+    [
+        Contender::batch("limit 1", BATCH, move || publish(allocate())),
+        Contender::batch("limit 0", BATCH, move || {
+            publish(allocate());
+            set_action(rt(1), bare);
+        }),
+    ]
+}
+
 fn alone(effort: Effort) -> Vec<Series> {
     kernel::pin(0, kernel::two_cpus().0);
     let mut contenders = bases();
+    contenders.extend(limits());
     contenders.extend([ours(0, 2), ours(1, 3), ours(100, 4)]);
     contenders.extend([registry(0, 5), registry(1, 6), registry(100, 7)]);
     vec![interleave("alone", effort.pick(150, 5), contenders)]

@@ -1,1 +1,19 @@
-//! Tests of sigplane that need a process of their own, and benchmarks against its peers.
+//! What the tests of sigplane share: a process for each test, victims that die in named ways, and
+//! waits with deadlines.
+//!
+//! Signals are process-global, so each test is a child process: the executable of a test file runs
+//! itself once per test, and the test is the main function of that child, on its main thread, with no
+//! other thread in the process. A *victim* is another function of the same file, run in a process of
+//! its own whose end the test looks at.
+
+mod child;
+pub mod mask;
+pub mod raw;
+mod storm;
+mod suite;
+mod wait;
+
+pub use child::{Exit, Running, victim};
+pub use storm::{Storm, sender};
+pub use suite::{Suite, quick, skip};
+pub use wait::{DEADLINE, eventually};

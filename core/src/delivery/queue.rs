@@ -219,7 +219,7 @@ impl Queue {
         {
             event.instances = count.swap(0, Ordering::SeqCst).max(1);
         }
-        let left = self.length.fetch_sub(1, Ordering::SeqCst) - 1;
+        let left = self.length.fetch_sub(1, Ordering::SeqCst).wrapping_sub(1);
         self.tally.taken.fetch_add(event.instances as usize, Ordering::Relaxed);
         if left <= self.low_water() && self.holding.load(Ordering::SeqCst) {
             self.release_holds();

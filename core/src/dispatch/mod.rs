@@ -150,7 +150,8 @@ unsafe fn untaken(
     behind::settle(&mut arrival, &mut frame, slot, original_action(number), false, 0)
 }
 
-/// Every signal's way.
+/// Every signal's way. Kept out of `dispatch`, whose frame it would blow up.
+#[inline(never)]
 unsafe fn general(
     number: i32,
     info: *mut libc::siginfo_t,
@@ -272,7 +273,10 @@ fn enter(record: Option<&Record>) -> Reading {
     let engine = engine::get();
     match record {
         Some(record) => record.readers.enter(&engine.phase, engine.expedited()),
-        None => engine.strangers.enter_shared(&engine.phase),
+        None => {
+            sys::arch::add_stranger_depth(1);
+            engine.strangers.enter_shared(&engine.phase)
+        }
     }
 }
 
@@ -280,7 +284,10 @@ fn enter(record: Option<&Record>) -> Reading {
 fn exit(record: Option<&Record>, reading: Reading) {
     match record {
         Some(record) => record.readers.exit(reading),
-        None => engine::get().strangers.exit_shared(reading),
+        None => {
+            engine::get().strangers.exit_shared(reading);
+            sys::arch::add_stranger_depth(-1);
+        }
     }
 }
 

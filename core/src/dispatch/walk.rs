@@ -108,7 +108,13 @@ fn each(
     frame: &mut Frame,
 ) -> bool {
     let mut taken = false;
+    let pid = engine::get().pid();
     for entry in entries {
+        if engine::get().pid() != pid {
+            // An entry before this one has forked, and this is the child: the event is the parent's,
+            // and the places that were taken for it have been given back.
+            return true;
+        }
         match &entry.kind {
             Kind::Immediate(_) => {
                 taken |= run(core::slice::from_ref(entry), arrival, frame);

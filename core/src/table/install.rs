@@ -143,6 +143,9 @@ pub(super) fn remove(
     let Ok(actual) = sys::sigaction(number, None) else {
         return Removal::Restored;
     };
+    if actual.handler == original.handler {
+        return Removal::Restored; // The default action lets a stop through just now.
+    }
     if !actual.is_ours() {
         writer.usurped |= bit;
         return Removal::TakenOver;

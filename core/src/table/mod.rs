@@ -110,7 +110,7 @@ pub(crate) fn remove(entry: Arc<Entry>) -> Removal {
         core::mem::forget(entry);
         return Removal::Deferred;
     }
-    if Record::current().is_some_and(Record::is_in_handler) {
+    if Record::in_handler() {
         engine.graveyard.bury(entry);
         return Removal::Deferred;
     }

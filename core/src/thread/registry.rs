@@ -139,13 +139,15 @@ impl Threads {
         })
     }
 
-    /// In a forked child: keeps the calling thread's record, and lays aside all others.
+    /// In a forked child: keeps the calling thread's record, and lays aside all others. Returns what a
+    /// deferral that is in progress had blocked on the calling thread.
     ///
     /// # Safety
     /// Only one thread is left, with every asynchronous signal blocked.
-    pub(crate) unsafe fn reset_after_fork(&self) {
+    pub(crate) unsafe fn reset_after_fork(&self) -> u64 {
         let mut unused = self.unused.lock();
         unused.clear();
+        let mut blocked = 0;
         for record in self.iter() {
             // SAFETY: the caller's promise.
             unsafe { record.mailbox.reset_after_fork() };
@@ -155,7 +157,11 @@ impl Threads {
             core::mem::forget(core::mem::take(&mut mailbox.jobs));
             record.attention.store(0, Ordering::Relaxed);
             // SAFETY: the caller's promise.
-            unsafe { record.deferred() }.clear();
+            let deferred = unsafe { record.deferred() };
+            if record.is_current() {
+                blocked = deferred.blocked;
+            }
+            deferred.clear();
             if record.is_current() {
                 record.tid.store(sys::gettid(), Ordering::Relaxed);
                 record.state.store(state::RUNNING, Ordering::Relaxed);
@@ -171,12 +177,14 @@ impl Threads {
             unsafe { &mut *record.altstack.get() }.abandon();
             unused.push(record);
         }
+        blocked
     }
 }
 
 impl Record {
-    /// Whether a handler of this thread reads a chain: then the caller runs inside one.
-    pub(crate) fn is_in_handler(&self) -> bool {
-        !(self.readers.is_drained(0) && self.readers.is_drained(1))
+    /// Whether the calling thread is in the middle of a chain: then the caller is an immediate entry.
+    pub(crate) fn in_handler() -> bool {
+        let reads = |record: &Self| !(record.readers.is_drained(0) && record.readers.is_drained(1));
+        sys::arch::stranger_depth() != 0 || Self::current().is_some_and(reads)
     }
 }

@@ -12,7 +12,7 @@
 //!    (`amd64_linux_sigtramp_code`) recognise: `48 c7 c0 0f 00 00 00 0f 05`.
 //! 3. The record lives in *initial-exec* thread-local storage: one load from the GOT, one from the
 //!    thread block, never `__tls_get_addr`, which may allocate. In a `dlopen`ed object it takes
-//!    8 bytes of the static surplus that glibc reserves (`elf/dl-tls.c`, 1664 bytes by default).
+//!    16 bytes of the static surplus that glibc reserves (`elf/dl-tls.c`, 1664 bytes by default).
 //! 4. [`alertable`] can be restarted from its begin label at any instruction up to and including
 //!    `syscall`: its inputs stay in registers that the system call preserves (rbx, r12 and the
 //!    argument registers; the kernel clobbers only rax, rcx and r11: syscall(2), "Architecture
@@ -101,6 +101,11 @@ global_asm!(
     ".p2align 3",
     "sigplane0_record: .zero 8",
     ".size sigplane0_record, 8",
+    ".hidden sigplane0_stranger",
+    ".globl sigplane0_stranger",
+    ".type sigplane0_stranger,@object",
+    "sigplane0_stranger: .zero 8",
+    ".size sigplane0_stranger, 8",
     ".popsection",
 );
 
@@ -158,6 +163,37 @@ unsafe extern "C" {
     fn sigplane0_alertable(attention: *const u32, number: usize, arguments: *const usize) -> isize;
     fn sigplane0_alertable_begin();
     fn sigplane0_alertable_end();
+}
+
+/// How many handlers of ours are on the stack of this thread, which has no record; see `Record`.
+#[inline(always)]
+pub(crate) fn stranger_depth() -> u64 {
+    let depth: u64;
+    // SAFETY: as in `record`.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_stranger@GOTTPOFF]",
+            "mov {r}, qword ptr fs:[{r}]",
+            r = out(reg) depth,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    depth
+}
+
+/// Changes it by `by`.
+#[inline(always)]
+pub(crate) fn add_stranger_depth(by: i64) {
+    // SAFETY: changes this thread's own word in initial-exec storage and nothing else.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_stranger@GOTTPOFF]",
+            "add qword ptr fs:[{r}], {v}",
+            r = out(reg) _,
+            v = in(reg) by,
+            options(nostack),
+        );
+    }
 }
 
 /// The address that sigplane gives the kernel as its handler.
