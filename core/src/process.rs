@@ -32,6 +32,8 @@ use core::cell::Cell;
 thread_local! {
     /// The forking thread's mask, between prepare and parent or child.
     static MASK: Cell<u64> = const { Cell::new(0) };
+    /// Its id in the parent.
+    static FORKING: Cell<i32> = const { Cell::new(0) };
 }
 
 /// Hooks into `fork` and makes the thread key, when the engine starts.
@@ -52,6 +54,7 @@ extern "C" fn prepare() {
     core::mem::forget(engine.threads.unused().lock());
     core::mem::forget(sys::altstack::pool().lock());
     MASK.set(mask);
+    FORKING.set(sys::gettid());
 }
 
 /// # Safety
@@ -76,6 +79,7 @@ extern "C" fn parent() {
 extern "C" fn child() {
     let engine = engine::get();
     engine.set_pid(sys::getpid());
+    let held = engine.holds.held_on(FORKING.get());
     if engine.expedited() {
         // The registration is the address space's, which is a copy: asking again costs little.
         let _registered = sys::membarrier_register();
@@ -93,7 +97,8 @@ extern "C" fn child() {
     unsafe { unlock(engine) };
     // SAFETY: this is the only thread, and everything asynchronous is blocked.
     let deferred = unsafe { reset(engine) };
-    let held = engine.holds.forget(|_| true) | deferred;
+    engine.holds.forget(|_| true);
+    let held = held | deferred;
     engine.dispatcher.restart_after_fork();
     sys::set_mask(MASK.get() & !held);
 }

@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 fn burst(effort: Effort) -> Vec<Series> {
     let contenders = [BASE, INBOX, DISPATCHER, THREAD, RAW, ORIGIN].map(contender).into();
-    vec![interleave("burst", effort.pick(7, 1), contenders)]
+    vec![interleave("burst", effort.pick(5, 1), contenders)]
 }
 
 fn contender(who: &'static str) -> Contender<'static> {

@@ -84,8 +84,8 @@ pub fn on_29_others(mut add: impl FnMut(i32)) {
 fn raise(name: &'static str, signal: u8, hits: usize) -> Contender<'static> {
     const BATCH: usize = 400;
     let (pid, tid, signal) = (kernel::pid(), kernel::tid(), rt(signal));
-    let mut batch = move || per_operation(BATCH, || kernel::signal_self(pid, tid, signal));
-    Contender::new(name, move || expect_hits((BATCH * hits) as u64, &mut batch))
+    let batch = move || per_operation(BATCH, || kernel::signal_self(pid, tid, signal));
+    Contender::new(name, move || expect_hits((BATCH * hits) as u64, batch))
 }
 
 fn alone(effort: Effort) -> Vec<Series> {

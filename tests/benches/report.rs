@@ -9,8 +9,11 @@ pub struct Group {
     pub name: &'static str,
     pub rows: &'static [Row],
     /// Each is run in a process of its own, because what is measured belongs to the process.
-    pub children: &'static [(&'static str, fn(Effort) -> Vec<Series>)],
+    pub children: &'static [(&'static str, Measure)],
 }
+
+/// All that one child measures.
+pub type Measure = fn(Effort) -> Vec<Series>;
 
 /// One line of the table. `base`, `ours` and the peers' keys name what a round has entered.
 pub struct Row {

@@ -25,6 +25,8 @@ pub(crate) struct Dispatcher {
     pub wake: EventCount,
     /// Counts changes of the list, so that the thread need not lock it for each event.
     version: AtomicUsize,
+    /// Counts forks, in the child: what the thread has taken by then is the parent's.
+    forks: AtomicUsize,
     list: Lock<List>,
     hook: Lock<Option<Arc<Hook>>>,
     panics: AtomicUsize,
@@ -119,6 +121,7 @@ impl Dispatcher {
         Self {
             wake: EventCount::new(AtomicU32::new(0)),
             version: AtomicUsize::new(0),
+            forks: AtomicUsize::new(0),
             list: Lock::new(List { entries: Vec::new(), running: false }),
             hook: Lock::new(None),
             panics: AtomicUsize::new(0),
@@ -188,6 +191,7 @@ impl Dispatcher {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn reset_after_fork(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
+        self.forks.fetch_add(1, Ordering::SeqCst);
         let mut list = self.list.lock();
         list.running = is_current();
         for runner in list.entries.iter().filter_map(|entry| entry.runner()) {
@@ -227,17 +231,23 @@ fn serve_for_ever() {
     let dispatcher = &crate::engine::get().dispatcher;
     let mut served = Vec::new();
     let mut version = usize::MAX;
+    let mut forks = dispatcher.forks.load(Ordering::SeqCst);
+    let mut look = || {
+        if dispatcher.version.load(Ordering::SeqCst) != version {
+            let now = dispatcher.forks.load(Ordering::SeqCst);
+            if now != forks {
+                // This thread has forked inside a handler, and this is the child.
+                forks = now;
+                served.iter_mut().for_each(|one: &mut Served| one.front = None);
+            }
+            version = refresh(dispatcher, &mut served);
+        }
+        oldest(&mut served)
+    };
     loop {
-        dispatcher
-            .wake
-            .wait(None, || {
-                if dispatcher.version.load(Ordering::SeqCst) != version {
-                    version = refresh(dispatcher, &mut served);
-                }
-                oldest(&mut served)
-            })
-            .into_iter()
-            .for_each(run);
+        if let Some(next) = dispatcher.wake.wait(None, &mut look) {
+            run(next);
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 
 use crate::engine;
 use crate::event::stamp;
+use crate::sync::Ordering;
 use crate::sys;
 use crate::thread::Record;
 
@@ -25,25 +26,25 @@ fn mark() -> usize {
     core::ptr::from_ref(engine::get()) as usize
 }
 
-/// Rings the bell of a thread of this process. A thread that has ended does not hear it.
-pub(crate) fn ring(tid: i32) {
+/// Rings the bell of a thread of this process. False when there is no such thread.
+pub(crate) fn ring(tid: i32) -> bool {
     let engine = engine::get();
     let pid = engine.pid();
     let info = stamp::queued_info(SIGNAL, pid, mark());
-    let _ended = sys::queue_to_thread(pid, tid, SIGNAL, &info);
+    sys::queue_to_thread(pid, tid, SIGNAL, &info) != Err(libc::ESRCH)
 }
 
-/// Answers a bell. Returns whether this delivery was one.
+/// Answers a bell. Returns whether this delivery was one, and nothing else.
+///
+/// The kernel merges a bell into a SIGURG that is already pending for the thread, so every SIGURG is
+/// taken for one that may hide a bell; only what carries our mark, or came without information and had
+/// something to do, ends here.
 pub(crate) fn answer(info: &libc::siginfo_t, record: Option<&Record>, mask: &mut u64) -> bool {
-    let ours = info.si_code == libc::SI_QUEUE && stamp::value_of(info) == mark();
-    let bare = info.si_code == libc::SI_USER && stamp::pid_of(info) == 0;
-    if !ours && !bare {
-        return false;
+    let lifted = engine::get().holds.lift_on_this_thread(crate::dispatch::tid(record), mask);
+    if info.si_code == libc::SI_QUEUE && stamp::value_of(info) == mark() {
+        return true;
     }
-    let tid =
-        record.map_or_else(sys::gettid, |record| record.tid.load(crate::sync::Ordering::Relaxed));
-    let lifted = engine::get().holds.lift_on_this_thread(tid, mask);
-    let alerted =
-        record.is_some_and(|record| record.attention.load(crate::sync::Ordering::SeqCst) != 0);
-    ours || lifted || alerted
+    let bare = info.si_code == libc::SI_USER && stamp::pid_of(info) == 0;
+    let alerted = || record.is_some_and(|record| record.attention.load(Ordering::SeqCst) != 0);
+    bare && (lifted || alerted())
 }

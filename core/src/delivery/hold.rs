@@ -91,7 +91,8 @@ impl Holds {
     }
 
     /// Notes that `signal` is held on thread `tid` by `queue`, in whose favour the caller blocks it
-    /// in `mask`. `None` when the table is full.
+    /// in `mask`. `None` when the table is full, and when the program itself has the signal blocked (it
+    /// came in during ppoll or sigsuspend): then there is nothing to do, and nothing to lift later.
     pub(crate) fn place(
         &self,
         tid: i32,
@@ -99,6 +100,9 @@ impl Holds {
         queue: u32,
         mask: &mut u64,
     ) -> Option<Placed<'_>> {
+        if *mask & sys::bit(signal) != 0 && self.held_on(tid) & sys::bit(signal) == 0 {
+            return None;
+        }
         let bell = sys::bit(super::doorbell::SIGNAL);
         let mut value = key(tid, signal, queue);
         if *mask & bell != 0 {
@@ -141,8 +145,9 @@ impl Holds {
             released += 1;
             if tid_of(seen) == here {
                 own = true;
-            } else {
-                super::doorbell::ring(tid_of(seen));
+            } else if !super::doorbell::ring(tid_of(seen)) {
+                // The thread has ended without ever having been attached.
+                word.store(0, Ordering::SeqCst);
             }
         }
         if own {
@@ -187,20 +192,15 @@ impl Holds {
         true
     }
 
-    /// Forgets the holds of a thread that ends, or of the parent's threads in a forked child, and
-    /// returns the signals that were held.
-    pub(crate) fn forget(&self, mut which: impl FnMut(i32) -> bool) -> u64 {
-        let mut held = 0;
+    /// Forgets the holds of a thread that ends, or of the parent's threads in a forked child.
+    pub(crate) fn forget(&self, which: impl Fn(i32) -> bool) {
         for word in self.in_use() {
             let seen = word.load(Ordering::Acquire);
-            if seen != 0
-                && which(tid_of(seen))
-                && word.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-            {
-                held |= sys::bit(signal_of(seen));
+            if seen != 0 && which(tid_of(seen)) {
+                // Only a consumer that asks for its release can be quicker, and then it is lost too.
+                word.store(0, Ordering::SeqCst);
             }
         }
-        held
     }
 
     /// The signals held on thread `tid`.

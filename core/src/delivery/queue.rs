@@ -171,7 +171,7 @@ impl Queue {
         };
         self.holding.store(true, Ordering::SeqCst);
         if self.len() <= self.low_water() && placed.take_back() {
-            *mask = before & !sys::bit(signal);
+            *mask = before;
         }
         true
     }

@@ -6,7 +6,8 @@
 //! `after_foreign` is called by the entry stub with the arguments that `dispatch` got.
 #![allow(unsafe_code)]
 
-use super::{Arrival, Next, count, enter, exit, walk};
+use super::{Arrival, Next, count, enter, exit, tid, walk};
+use crate::delivery::doorbell;
 use crate::engine;
 use crate::frame::Frame;
 use crate::signal::Signal;
@@ -50,6 +51,10 @@ fn settle_rest(
             let mut mask = *frame.mask() | foreign.mask;
             if !foreign.has(libc::SA_NODEFER) {
                 mask |= sys::bit(arrival.number);
+            }
+            if engine::get().holds.held_on(tid(arrival.record)) != 0 {
+                // A hold must not be lifted on top of this handler: its frame would put it back.
+                mask |= sys::bit(doorbell::SIGNAL);
             }
             // What this lets through is delivered on top of us right here; nothing is held.
             sys::set_mask(mask);

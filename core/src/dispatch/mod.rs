@@ -189,6 +189,9 @@ fn route(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
         return Next::RETURN;
     }
     if let Some(record) = record
+        // A fault signal that somebody sent is not held back: it can interrupt the store of deferred
+        // events, and blocking it would turn a real fault in the section into the end of the process.
+        && sys::FAULT_BITS & sys::bit(arrival.number) == 0
         && (record.depth.load(Ordering::Relaxed) != 0
             || record.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0)
         && defer::hold_back(record, arrival, frame)
@@ -263,7 +266,9 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     } else {
         (walk::run(chain.first(), arrival, frame), chain.foreign)
     };
-    let after = usize::from(chain.has_second());
+    // A handler that took the signal from us is called, not jumped to: should it end with a jump to
+    // us, the stub can tell.
+    let after = usize::from(chain.has_second() || chain.older.is_some());
     exit(arrival.record, reading);
     behind::settle(arrival, frame, slot, foreign, taken, after)
 }

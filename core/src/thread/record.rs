@@ -213,7 +213,9 @@ impl Record {
             state::RUNNING => {}
             state::WAITING | state::WAITING_ANY => crate::sys::futex_wake(&self.attention, 1),
             _ if self.is_current() => {} // The handler sends it back to the check itself.
-            _ => crate::delivery::doorbell::ring(self.tid.load(Ordering::Relaxed)),
+            _ => {
+                crate::delivery::doorbell::ring(self.tid.load(Ordering::Relaxed));
+            }
         }
     }
 }

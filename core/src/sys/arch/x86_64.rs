@@ -35,12 +35,20 @@ global_asm!(
     "sigplane0_trampoline:",
     ".cfi_startproc",
     "endbr64",
-    // The kernel's rt_sigframe is {return address, ucontext, siginfo} (asm/sigframe.h): entered by
-    // the kernel, rdx is exactly rsp + 8; called by another handler that chains to us, it is not.
+    // The kernel's rt_sigframe is {return address, ucontext, siginfo} (asm/sigframe.h), and the return
+    // address is the restorer of the action that it delivers. Entered by the kernel for our action,
+    // rdx is rsp + 8 and the return address our restorer. A handler that chains to us fails the first
+    // if it calls us, and the second if a compiler has made its call a jump.
     "lea r8, [rsp + 8]",
+    "lea r9, [rip + sigplane0_restorer]",
+    "xor r8, rdx",
+    "xor r9, [rsp]",
     "xor ecx, ecx",
-    "cmp r8, rdx",
+    "or r8, r9",
     "sete cl",
+    ".hidden sigplane0_entered",
+    ".globl sigplane0_entered",
+    "sigplane0_entered:",
     "push rdi",
     ".cfi_adjust_cfa_offset 8",
     "push rsi",
@@ -159,6 +167,7 @@ global_asm!(
 
 unsafe extern "C" {
     fn sigplane0_trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void);
+    fn sigplane0_entered();
     fn sigplane0_restorer();
     fn sigplane0_alertable(attention: *const u32, number: usize, arguments: *const usize) -> isize;
     fn sigplane0_alertable_begin();
@@ -199,6 +208,12 @@ pub(crate) fn add_stranger_depth(by: i64) {
 /// The address that sigplane gives the kernel as its handler.
 pub(crate) fn trampoline() -> usize {
     sigplane0_trampoline as *const () as usize
+}
+
+/// The entry stub behind its test of who enters, whose outcome is in ecx: what a benchmark calls, which
+/// cannot make a frame that returns through the restorer.
+pub(crate) fn entered() -> usize {
+    sigplane0_entered as *const () as usize
 }
 
 /// The address that the kernel returns to after a handler of ours: it calls `rt_sigreturn`.
