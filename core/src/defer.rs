@@ -236,14 +236,11 @@ pub(crate) fn hold_back(record: &Record, arrival: &mut Arrival<'_>, frame: &mut 
     let slot = engine::get().slot(arrival.number);
     // SAFETY: in a handler, where everything asynchronous is blocked.
     let deferred = unsafe { record.deferred() };
-    if deferred.is_full() {
-        // Everything was blocked when the last place was taken; the program has unblocked it since.
-        deferred.blocked |= sys::bit(arrival.number);
-        *frame.mask() |= sys::bit(arrival.number);
+    // Only a program that unblocks signals inside the section gets here with the store full; what does
+    // not even find a shared place goes behind what the kernel keeps already.
+    if !deferred.push(RawEvent::now(arrival.info, tid)) {
         dispatch::return_to_kernel(arrival, tid, slot);
-        return true;
     }
-    deferred.push(RawEvent::now(arrival.info, tid));
     record.attention.fetch_or(attention::DEFERRED, Ordering::SeqCst);
     if deferred.is_full() {
         deferred.blocked |= sys::ASYNC_BITS & !*frame.mask();
@@ -268,7 +265,7 @@ fn drain(record: &Record, frame: &mut Frame) {
             // SAFETY: everything asynchronous is blocked, and the reference ends with this block.
             let deferred = unsafe { record.deferred() };
             *frame.mask() &= !core::mem::take(&mut deferred.blocked);
-            deferred.pop()
+            deferred.pop(record.tid.load(Ordering::Relaxed))
         };
         let Some(event) = next else { break };
         deliver_stored(&event, frame);

@@ -13,6 +13,7 @@ use crate::table::grace::{Phase, Readers};
 use crate::table::slot::Slot;
 use crate::table::{Graveyard, Writer};
 use crate::thread::Threads;
+use crate::thread::spill::Spill;
 use core::sync::atomic::AtomicI32;
 use std::sync::Once;
 
@@ -24,6 +25,7 @@ pub(crate) struct Engine {
     pub stranger_counts: Counters,
     pub threads: Threads,
     pub holds: Holds,
+    pub spill: Spill,
     pub dispatcher: Dispatcher,
     pub writer: Lock<Writer>,
     pub graveyard: Graveyard,
@@ -40,6 +42,7 @@ static ENGINE: Engine = Engine {
     stranger_counts: Counters::new(),
     threads: Threads::new(),
     holds: Holds::new(),
+    spill: Spill::new(),
     dispatcher: Dispatcher::new(),
     writer: Lock::new(Writer::new()),
     graveyard: Graveyard::new(),

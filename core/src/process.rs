@@ -113,6 +113,7 @@ unsafe fn reset(engine: &engine::Engine) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { engine.dispatcher.reset_after_fork() };
     engine.strangers.reset_after_fork();
+    engine.spill.reset_after_fork();
     if let Some(record) = Record::current() {
         local::reset_after_fork(record);
     }

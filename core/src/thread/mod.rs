@@ -7,6 +7,7 @@
 //! * `record` — the per-thread state. `registry` — all records, attaching and detaching.
 //! * `altstack` — the alternate stack of an attached thread.
 //! * `handle` — [`ThreadHandle`] and [`post`](ThreadHandle::post). `local` — thread-context closures.
+//! * `spill` — places for deferred events beyond a record's own.
 //! * `safe_point` — where a thread runs what waits for it. `wait` — alertable waits.
 
 pub(crate) mod altstack;
@@ -15,6 +16,7 @@ pub(crate) mod local;
 pub(crate) mod record;
 mod registry;
 pub(crate) mod safe_point;
+pub(crate) mod spill;
 mod wait;
 
 pub use handle::{JoinError, PostError, Posted, ThreadHandle};

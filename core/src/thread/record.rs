@@ -64,11 +64,14 @@ pub(crate) struct Mailbox {
     pub alive: bool,
 }
 
-/// Signals that arrived in a deferral, oldest first.
+/// Signals that arrived in a deferral, oldest first: in the places here, then in the shared ones.
 pub(crate) struct Deferred {
     events: [core::mem::MaybeUninit<RawEvent>; DEFERRED_SLOTS],
     first: usize,
     count: usize,
+    /// How many follow in `spill`, and how many there have been.
+    spilled: u32,
+    tickets: u32,
     /// What the handler added to the thread's mask when the last place was taken.
     pub blocked: u64,
 }
@@ -79,33 +82,49 @@ impl Deferred {
             events: [const { core::mem::MaybeUninit::uninit() }; DEFERRED_SLOTS],
             first: 0,
             count: 0,
+            spilled: 0,
+            tickets: 0,
             blocked: 0,
         }
     }
 
+    /// Whether the kernel is to keep what follows.
     pub(crate) fn is_full(&self) -> bool {
-        self.count >= DEFERRED_SLOTS
+        self.count >= DEFERRED_SLOTS || self.spilled > 0
     }
 
-    /// Appends; the caller has made sure that it is not full.
-    pub(crate) fn push(&mut self, event: RawEvent) {
+    /// Appends an event of the calling thread; false when there is no place at all.
+    pub(crate) fn push(&mut self, event: RawEvent) -> bool {
+        if self.is_full() {
+            let put = crate::engine::get().spill.put(event.tid, self.tickets, event);
+            self.spilled += u32::from(put);
+            self.tickets = self.tickets.wrapping_add(u32::from(put));
+            return put;
+        }
         let at = (self.first + self.count) % DEFERRED_SLOTS;
         if let Some(place) = self.events.get_mut(at) {
             place.write(event);
             self.count += 1;
         }
+        true
     }
 
-    pub(crate) fn pop(&mut self) -> Option<RawEvent> {
-        if self.count == 0 {
+    /// Takes the oldest event of the calling thread, whose id is `tid`.
+    pub(crate) fn pop(&mut self, tid: i32) -> Option<RawEvent> {
+        if self.count > 0 {
+            let place = self.events.get(self.first % DEFERRED_SLOTS)?;
+            // SAFETY: the places from `first` on, `count` of them, have been written by `push`.
+            let event = unsafe { place.assume_init_read() };
+            self.first = (self.first + 1) % DEFERRED_SLOTS;
+            self.count -= 1;
+            return Some(event);
+        }
+        if self.spilled == 0 {
+            self.tickets = 0;
             return None;
         }
-        let place = self.events.get(self.first % DEFERRED_SLOTS)?;
-        // SAFETY: the places from `first` on, `count` of them, have been written by `push`.
-        let event = unsafe { place.assume_init_read() };
-        self.first = (self.first + 1) % DEFERRED_SLOTS;
-        self.count -= 1;
-        Some(event)
+        self.spilled -= 1;
+        crate::engine::get().spill.take(tid)
     }
 
     pub(crate) fn clear(&mut self) {
