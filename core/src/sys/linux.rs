@@ -161,6 +161,29 @@ pub(crate) fn queue_to_thread(
     check(result).map(|_| ())
 }
 
+/// rt_sigqueueinfo(2) to the calling process, with any `si_code`, as above.
+pub(crate) fn queue_to_process(pid: i32, signal: i32, info: &libc::siginfo_t) -> Result<(), i32> {
+    let info = core::ptr::from_ref(info) as usize;
+    // SAFETY: `info` is valid for the 128 bytes that the kernel reads.
+    let result = unsafe {
+        syscall(libc::SYS_rt_sigqueueinfo, [pid as usize, signal as usize, info, 0, 0, 0])
+    };
+    check(result).map(|_| ())
+}
+
+/// rt_sigtimedwait(2) without waiting: one pending signal of `mask`, which the caller has blocked.
+pub(crate) fn take_pending(mask: u64) -> Option<libc::siginfo_t> {
+    // SAFETY: all zero bytes are a valid `siginfo_t`.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let zero = timespec(Duration::ZERO);
+    let (mask_at, info_at, zero_at) =
+        (&raw const mask as usize, &raw mut info as usize, &raw const zero as usize);
+    // SAFETY: the three pointers are valid for the call.
+    let result =
+        unsafe { syscall(libc::SYS_rt_sigtimedwait, [mask_at, info_at, zero_at, 8, 0, 0]) };
+    (result > 0).then_some(info)
+}
+
 /// exit_group(2).
 pub(crate) fn exit_group(status: i32) {
     // SAFETY: ends the process.

@@ -5,12 +5,14 @@
 //! delivered all the same.
 //!
 //! * `record` — the per-thread state. `registry` — all records, attaching and detaching.
+//! * `estate` — what a thread that ends hands over.
 //! * `altstack` — the alternate stack of an attached thread.
 //! * `handle` — [`ThreadHandle`] and [`post`](ThreadHandle::post). `local` — thread-context closures.
 //! * `spill` — places for deferred events beyond a record's own.
 //! * `safe_point` — where a thread runs what waits for it. `wait` — alertable waits.
 
 pub(crate) mod altstack;
+mod estate;
 mod handle;
 pub(crate) mod local;
 pub(crate) mod record;

@@ -88,7 +88,11 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     crate::defer::flush(record);
     let mask = sys::block(sys::ASYNC_BITS);
     let tid = record.tid.load(Ordering::Relaxed);
-    engine::get().holds.forget(|held| held == tid);
+    let held = engine::get().holds.held_on(tid);
+    if held != 0 {
+        super::estate::hand_over(held);
+        engine::get().holds.forget(|held| held == tid);
+    }
     // SAFETY: this thread's own, and no handler runs, so none is on the stack that goes.
     unsafe { &mut *record.altstack.get() }.tear_down();
     sys::arch::set_record(core::ptr::null_mut());
