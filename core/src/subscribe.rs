@@ -148,6 +148,9 @@ impl Builder {
     }
 
     fn check(&self, queued: bool) -> Result<()> {
+        if crate::engine::started().is_borrowed() {
+            return Err(Error::VforkChild);
+        }
         if self.set.is_empty() {
             return Err(Error::EmptySet);
         }
@@ -214,6 +217,7 @@ impl Builder {
     /// # Examples
     /// See [`ThreadSubscription`].
     pub fn thread(self, handler: impl FnMut(&Event) + 'static) -> Result<ThreadSubscription> {
+        self.check(true)?;
         let record = attached();
         let entry = self.queued(Consumer::Thread(record), None)?;
         local::add(record, Arc::clone(&entry), Rc::new(RefCell::new(handler)));

@@ -68,8 +68,8 @@ pub(super) fn take(
     let installed = writer.installed & sys::bit(number) != 0;
     let mut chain = match current {
         Some(chain) if actual.is_ours() => chain.clone(),
-        Some(chain) if installed => in_front_of_usurper(slot, chain, actual),
-        _ => fresh(slot, actual),
+        Some(chain) => in_front_of(slot, chain, actual),
+        None => Chain::new(actual),
     };
     if let Some(entry) = entry {
         chain = chain.with(entry);
@@ -98,22 +98,20 @@ pub(super) fn take(
     Ok(())
 }
 
-fn fresh(slot: &Slot, foreign: KernelAction) -> Chain {
-    slot.spent.store(false, Ordering::SeqCst);
-    Chain::new(foreign)
-}
-
-/// Somebody took the signal from us while entries were there. We go in front again; they stand behind
-/// us, and if they chain to what they found, our trampoline, the call goes on to what was behind us
-/// before (see `dispatch`).
-fn in_front_of_usurper(slot: &Slot, chain: &Chain, usurper: KernelAction) -> Chain {
+/// The signal has been ours before and is not now. What is in the kernel stands behind us from here on.
+///
+/// A handler that was not behind us before may have saved our stub as what it found, whether it took the
+/// signal from entries that are there or from ones that have left since. If it chains to the stub, the
+/// call must go on to what was behind us then, and not to the entries again (see `dispatch`).
+fn in_front_of(slot: &Slot, chain: &Chain, actual: KernelAction) -> Chain {
     let before = slot.original(&chain.foreign);
-    let mut chain = chain.behind(usurper);
-    if usurper.is_handler() {
-        chain = chain.with_older(before);
-    }
     slot.spent.store(false, Ordering::SeqCst);
-    chain
+    let chain = chain.behind(actual);
+    if actual.is_handler() && actual.handler != before.handler {
+        chain.with_older(before)
+    } else {
+        chain
+    }
 }
 
 /// Takes `entry` out of a signal's chain; when it was the last, gives the signal back.

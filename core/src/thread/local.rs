@@ -89,6 +89,14 @@ pub(crate) fn next(record: &Record) -> Option<(Arc<Entry>, Closure, Event)> {
     Some((Arc::clone(&oldest.entry), Rc::clone(&oldest.closure), Event::from_raw(event)))
 }
 
+/// How many events wait for the calling thread.
+pub(crate) fn waiting(record: &Record) -> usize {
+    let waits = |local: &Local| {
+        usize::from(local.front.is_some()) + local.entry.queue().map_or(0, |queue| queue.len())
+    };
+    of_this_thread(record).0.iter().map(waits).sum()
+}
+
 /// Forgets what was taken from the queues in the parent of a forked child.
 pub(crate) fn reset_after_fork(record: &Record) {
     for local in &mut of_this_thread(record).0 {

@@ -37,6 +37,9 @@ pub(crate) fn attached() -> &'static Record {
 #[cold]
 fn attach() -> &'static Record {
     let engine = engine::started();
+    if engine.is_borrowed() {
+        return borrowed(engine);
+    }
     let mask = sys::block(sys::ASYNC_BITS);
     let record = engine.threads.take();
     record.tid.store(sys::gettid(), Ordering::Relaxed);
@@ -54,6 +57,14 @@ fn attach() -> &'static Record {
     sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
     sys::set_mask(mask);
     record
+}
+
+/// A record for a `vfork` child whose thread had none. It must not become the thread's: that is the
+/// parent's memory, and the child's id and alternate stack are not the parent's. Handlers do not find
+/// it, so nothing is deferred; the child is on its way to exec. All such children share one.
+fn borrowed(engine: &engine::Engine) -> &'static Record {
+    static SCRATCH: std::sync::OnceLock<&'static Record> = std::sync::OnceLock::new();
+    SCRATCH.get_or_init(|| engine.threads.take())
 }
 
 /// Makes the key whose destructor detaches a thread that ends, once, when the engine starts.

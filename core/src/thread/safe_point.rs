@@ -37,23 +37,41 @@ pub(crate) fn reach(record: &'static Record) -> usize {
     let Some(_busy) = Busy::begin(record) else {
         return 0;
     };
-    let mut ran = 0;
     // ORDERING: SeqCst: the bit is cleared before the queues are looked at; who adds to them sets it
     // afterwards, so nothing that is missed here goes unannounced.
-    while record.attention.fetch_and(!attention::WORK, Ordering::SeqCst) & attention::WORK != 0 {
-        while let Some((entry, closure, event)) = local::next(record) {
-            if let Some(queue) = entry.queue().filter(|_| entry.is_armed()) {
-                ran += 1;
-                let run = || (closure.borrow_mut())(&event);
-                runner::contain(&entry.name, &event, &queue.tally.panics, run);
-            }
-        }
-        while let Some(job) = next_job(record) {
+    if record.attention.fetch_and(!attention::WORK, Ordering::SeqCst) & attention::WORK == 0 {
+        return 0;
+    }
+    // What is there now, and no more: a closure that posts itself again, or a poster that is faster
+    // than its closures, must not keep the thread here for ever.
+    let (mut events, mut jobs) = (local::waiting(record), waiting_jobs(record));
+    let mut ran = 0;
+    while events > 0
+        && let Some((entry, closure, event)) = local::next(record)
+    {
+        events -= 1;
+        if let Some(queue) = entry.queue().filter(|_| entry.is_armed()) {
             ran += 1;
-            job.run();
+            let run = || (closure.borrow_mut())(&event);
+            runner::contain(&entry.name, &event, &queue.tally.panics, run);
         }
     }
+    while jobs > 0
+        && let Some(job) = next_job(record)
+    {
+        jobs -= 1;
+        ran += 1;
+        job.run();
+    }
+    if local::waiting(record) > 0 || waiting_jobs(record) > 0 {
+        record.attention.fetch_or(attention::WORK, Ordering::SeqCst);
+    }
     ran
+}
+
+fn waiting_jobs(record: &Record) -> usize {
+    let _critical = Critical::enter();
+    record.mailbox.lock().jobs.len()
 }
 
 fn next_job(record: &Record) -> Option<Box<dyn super::record::Job>> {
