@@ -20,6 +20,7 @@
 #![allow(unsafe_code)]
 
 use crate::Wake;
+use crate::delivery::doorbell;
 use crate::dispatch::{self, Arrival, Next};
 use crate::engine;
 use crate::event::RawEvent;
@@ -215,22 +216,35 @@ impl Drop for Critical {
     }
 }
 
-/// Step 2 of a delivery: stores the arrival, or, when the deferral is over but its events have not
-/// been delivered yet, delivers those and lets the arrival follow. Whether it was stored.
+/// Step 2 of a delivery: stores the arrival, if there is one (a doorbell brings none). When the deferral
+/// is over but its events have not been delivered yet, delivers them too, the arrival last. Whether the
+/// arrival is dealt with.
 #[cold]
-pub(crate) fn hold_back(record: &Record, arrival: &mut Arrival<'_>, frame: &mut Frame) -> bool {
+pub(crate) fn hold_back(
+    record: &Record,
+    arrival: Option<&mut Arrival<'_>>,
+    frame: &mut Frame,
+) -> bool {
+    if engine::get().is_borrowed() {
+        // A vfork child of the section: what would be stored is its parent's. It is on its way to
+        // exec, which takes the default; so does this.
+        if let Some(arrival) = arrival {
+            arrival.borrowed = true;
+        }
+        return false;
+    }
+    if let Some(arrival) = arrival {
+        store(record, arrival, frame);
+    }
     if record.depth.load(Ordering::Relaxed) == 0 {
         let mut at = Frame::virtual_with(*frame.mask());
         drain(record, &mut at);
         *frame.mask() = *at.mask();
-        return false;
     }
-    if engine::get().is_borrowed() {
-        // A vfork child of the section: what would be stored is its parent's. It is on its way to
-        // exec, which takes the default; so does this.
-        arrival.borrowed = true;
-        return false;
-    }
+    true
+}
+
+fn store(record: &Record, arrival: &Arrival<'_>, frame: &mut Frame) {
     dispatch::count(Some(record), Count::Deferred, arrival.number);
     let tid = record.tid.load(Ordering::Relaxed);
     let slot = engine::get().slot(arrival.number);
@@ -246,7 +260,6 @@ pub(crate) fn hold_back(record: &Record, arrival: &mut Arrival<'_>, frame: &mut 
         deferred.blocked |= sys::ASYNC_BITS & !*frame.mask();
         *frame.mask() |= sys::ASYNC_BITS;
     }
-    true
 }
 
 /// Delivers what a deferral stored. Ordinary code, outside any deferral.
@@ -254,38 +267,53 @@ pub(crate) fn hold_back(record: &Record, arrival: &mut Arrival<'_>, frame: &mut 
 pub(crate) fn flush(record: &Record) {
     let mut frame = Frame::virtual_with(sys::block(sys::ASYNC_BITS));
     drain(record, &mut frame);
+    // What is left came before the program blocked it: the kernel keeps it until that is lifted.
+    while let Some(event) = take(record, 0) {
+        let arrival = Arrival::new(event.info.si_signo, &event.info, Record::current());
+        dispatch::return_to_kernel(&arrival, event.tid, engine::get().slot(arrival.number));
+    }
+    record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
     sys::set_mask(*frame.mask());
 }
 
-/// Delivers the stored events, oldest first, with everything asynchronous blocked; `frame` has the
-/// mask that the thread will go on with.
-fn drain(record: &Record, frame: &mut Frame) {
-    loop {
-        let next = {
-            // SAFETY: everything asynchronous is blocked, and the reference ends with this block.
-            let deferred = unsafe { record.deferred() };
-            *frame.mask() &= !core::mem::take(&mut deferred.blocked);
-            deferred.pop(record.tid.load(Ordering::Relaxed))
-        };
-        let Some(event) = next else { break };
-        deliver_stored(&event, frame);
-    }
-    record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
+/// Takes the oldest stored event that `mask` does not block.
+fn take(record: &Record, mask: u64) -> Option<RawEvent> {
+    // SAFETY: everything asynchronous is blocked, and the reference ends here.
+    unsafe { record.deferred() }.pop(record.tid.load(Ordering::Relaxed), mask)
 }
 
-fn deliver_stored(event: &RawEvent, frame: &mut Frame) {
+/// Delivers the stored events, oldest first, with everything asynchronous blocked; `frame` has the
+/// mask that the thread will go on with, and what that blocks stays stored: this may run on top of a
+/// foreign handler that an outer call of this very function has called.
+fn drain(record: &Record, frame: &mut Frame) {
+    loop {
+        // SAFETY: everything asynchronous is blocked, and the reference ends here.
+        let blocked = core::mem::take(&mut unsafe { record.deferred() }.blocked);
+        *frame.mask() &= !blocked;
+        let Some(event) = take(record, *frame.mask()) else { break };
+        deliver_stored(record, &event, frame);
+    }
+    // SAFETY: as above.
+    if unsafe { record.deferred() }.is_empty() {
+        record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
+    }
+}
+
+fn deliver_stored(record: &Record, event: &RawEvent, frame: &mut Frame) {
+    // SAFETY: everything asynchronous is blocked, and the reference ends here.
+    let more = !unsafe { record.deferred() }.is_empty();
     let mut arrival = Arrival::new(event.info.si_signo, &event.info, Record::current());
     arrival.stamped = Some(*event);
     let next = dispatch::deliver(&mut arrival, frame);
     if next.target != 0 {
-        call_foreign(&next, &mut arrival, frame);
+        call_foreign(more, &next, &mut arrival, frame);
     }
 }
 
 /// Calls a foreign handler in ordinary code, with a machine context of here and now: what the signal
 /// interrupted has gone on long ago. The event is out of the store already, and nothing is held, so
 /// the handler may leave by `siglongjmp`.
-fn call_foreign(next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
+fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
     // SAFETY: all zero bytes are a valid `ucontext_t`.
     let mut context: libc::ucontext_t = unsafe { core::mem::zeroed() };
     // SAFETY: `context` is valid for writing.
@@ -296,6 +324,12 @@ fn call_foreign(next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
     // SAFETY: `target` is the address of a handler that the program gave to sigaction(2); one of the
     // one-argument form ignores the other registers.
     let handler: Handler = unsafe { core::mem::transmute::<usize, Handler>(next.target) };
+    if more {
+        // Should the handler leave by siglongjmp, the rest is delivered when the bell gets through, which
+        // is when the handler's mask is gone.
+        sys::block(sys::bit(doorbell::SIGNAL));
+        doorbell::ring(dispatch::tid(arrival.record));
+    }
     handler(arrival.number, &raw mut info, (&raw mut context).cast());
     *frame.mask() = *sys::context_mask(&mut context);
     sys::block(sys::ASYNC_BITS);

@@ -185,17 +185,18 @@ unsafe fn general(
 #[inline(always)]
 fn route(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     let (record, info) = (arrival.record, arrival.info);
-    if arrival.number == doorbell::SIGNAL && doorbell::answer(info, record, frame.mask()) {
-        return Next::RETURN;
-    }
+    let bell = arrival.number == doorbell::SIGNAL && doorbell::answer(info, record, frame.mask());
     if let Some(record) = record
         // A fault signal that somebody sent is not held back: it can interrupt the store of deferred
         // events, and blocking it would turn a real fault in the section into the end of the process.
         && sys::FAULT_BITS & sys::bit(arrival.number) == 0
         && (record.depth.load(Ordering::Relaxed) != 0
             || record.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0)
-        && defer::hold_back(record, arrival, frame)
+        && defer::hold_back(record, (!bell).then_some(&mut *arrival), frame)
     {
+        return Next::RETURN;
+    }
+    if bell {
         return Next::RETURN;
     }
     deliver(arrival, frame)
@@ -252,8 +253,12 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
         // A handler that took the signal from us, and stands behind us now, chains to what it found:
         // the entries have had their turn, the call goes on to what was behind us before.
         let older = chain.older.unwrap_or(chain.foreign);
+        // If that is no handler, it counts only if no entry has taken the signal. Which of them did is
+        // not known here: one that may have is taken for one that has.
+        let taken = !older.is_handler()
+            && chain.all().iter().any(|entry| entry.is_armed() && !entry.observes);
         exit(arrival.record, reading);
-        return behind::settle(arrival, frame, slot, older, false, 0);
+        return behind::settle(arrival, frame, slot, older, taken, 0);
     }
     let (taken, foreign) = if chain.queued {
         match walk::queued(chain, arrival, frame, slot) {

@@ -20,9 +20,16 @@ pub(crate) const FAULT_BITS: u64 = bit(libc::SIGSEGV)
     | bit(libc::SIGTRAP)
     | bit(libc::SIGSYS);
 
-/// Every signal that may be held back: all but the synchronous faults. A blocked synchronous fault
-/// kills the process without running any handler (kernel/signal.c, `force_sig_info_to_task`).
-pub(crate) const ASYNC_BITS: u64 = !FAULT_BITS;
+/// The numbers that libc uses for itself, to cancel a thread and to change the ids of all (glibc
+/// `sysdeps/unix/sysv/linux/internal-signals.h`; musl `src/internal/pthread_impl.h`, timers too). libc
+/// keeps them out of every mask that goes through it, and a thread that has one blocked hangs `setuid`.
+const LIBC_BITS: u64 =
+    if cfg!(target_env = "musl") { bit(32) | bit(33) | bit(34) } else { bit(32) | bit(33) };
+
+/// Every signal that may be held back: all but the synchronous faults and libc's own. A blocked
+/// synchronous fault kills the process without running any handler (kernel/signal.c,
+/// `force_sig_info_to_task`).
+pub(crate) const ASYNC_BITS: u64 = !(FAULT_BITS | LIBC_BITS);
 
 /// The kernel's flag that says a restorer is given (asm/signal.h).
 pub(crate) const SA_RESTORER: u64 = 0x0400_0000;

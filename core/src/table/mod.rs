@@ -59,9 +59,7 @@ pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
         return Err(crate::Error::VforkChild);
     }
     reap();
-    if entry.queue().is_some() {
-        pin_doorbell()?;
-    }
+    pin_doorbell()?;
     let crowded = {
         let _critical = Critical::enter();
         let mut writer = engine.writer.lock();

@@ -95,6 +95,9 @@ impl Deferred {
 
     /// Appends an event of the calling thread; false when there is no place at all.
     pub(crate) fn push(&mut self, event: RawEvent) -> bool {
+        if self.is_empty() {
+            self.tickets = 0;
+        }
         if self.is_full() {
             let put = crate::engine::get().spill.put(event.tid, self.tickets, event);
             self.spilled += u32::from(put);
@@ -109,22 +112,38 @@ impl Deferred {
         true
     }
 
-    /// Takes the oldest event of the calling thread, whose id is `tid`.
-    pub(crate) fn pop(&mut self, tid: i32) -> Option<RawEvent> {
-        if self.count > 0 {
-            let place = self.events.get(self.first % DEFERRED_SLOTS)?;
+    /// Whether none is stored.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0 && self.spilled == 0
+    }
+
+    /// Takes the oldest event that `mask` does not block, of the calling thread, whose id is `tid`.
+    pub(crate) fn pop(&mut self, tid: i32, mask: u64) -> Option<RawEvent> {
+        let stored = (0..self.count).map(|index| (self.first + index) % DEFERRED_SLOTS);
+        for (index, at) in stored.enumerate() {
             // SAFETY: the places from `first` on, `count` of them, have been written by `push`.
-            let event = unsafe { place.assume_init_read() };
-            self.first = (self.first + 1) % DEFERRED_SLOTS;
-            self.count -= 1;
-            return Some(event);
+            let event = unsafe { self.events.get(at)?.assume_init_read() };
+            if crate::sys::bit(event.info.si_signo) & mask == 0 {
+                self.close_gap(index);
+                return Some(event);
+            }
         }
         if self.spilled == 0 {
-            self.tickets = 0;
             return None;
         }
+        let event = crate::engine::get().spill.take(tid, mask)?;
         self.spilled -= 1;
-        crate::engine::get().spill.take(tid)
+        Some(event)
+    }
+
+    /// Moves those stored before `index` up by one place over it.
+    fn close_gap(&mut self, index: usize) {
+        for behind in (0..index).rev() {
+            let from = (self.first + behind) % DEFERRED_SLOTS;
+            self.events.copy_within(from..from + 1, (from + 1) % DEFERRED_SLOTS);
+        }
+        self.first = (self.first + 1) % DEFERRED_SLOTS;
+        self.count -= 1;
     }
 
     pub(crate) fn clear(&mut self) {

@@ -65,15 +65,22 @@ impl Spill {
         false
     }
 
-    /// Takes the event of thread `tid`, the calling one, with the lowest ticket.
-    pub(crate) fn take(&self, tid: i32) -> Option<RawEvent> {
-        let mine = |place: &&Place| place.owner.load(Ordering::Relaxed) == tid;
-        let place =
-            self.0.iter().filter(mine).min_by_key(|place| place.ticket.load(Ordering::Relaxed))?;
-        // SAFETY: the calling thread's own place.
-        let cell = unsafe { &*place.event.get() };
-        // SAFETY: written when it was claimed.
-        let event = unsafe { cell.assume_init_read() };
+    /// Takes the event of thread `tid`, the calling one, with the lowest ticket that `mask` does not
+    /// block.
+    pub(crate) fn take(&self, tid: i32, mask: u64) -> Option<RawEvent> {
+        let read = |place: &Place| {
+            // SAFETY: the calling thread's own place.
+            let cell = unsafe { &*place.event.get() };
+            // SAFETY: written when it was claimed.
+            unsafe { cell.assume_init_read() }
+        };
+        let wanted = |place: &&Place| {
+            place.owner.load(Ordering::Relaxed) == tid
+                && crate::sys::bit(read(place).info.si_signo) & mask == 0
+        };
+        let order = |place: &&Place| place.ticket.load(Ordering::Relaxed);
+        let place = self.0.iter().filter(wanted).min_by_key(order)?;
+        let event = read(place);
         // ORDERING: Release pairs with the Acquire of the next claim.
         place.owner.store(0, Ordering::Release);
         Some(event)
