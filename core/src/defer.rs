@@ -290,7 +290,10 @@ fn drain(record: &Record, frame: &mut Frame) {
         // SAFETY: everything asynchronous is blocked, and the reference ends here.
         let blocked = core::mem::take(&mut unsafe { record.deferred() }.blocked);
         *frame.mask() &= !blocked;
-        let Some(event) = take(record, *frame.mask()) else { break };
+        // What only a full queue of ours blocks is delivered all the same, into its spare places: the
+        // kernel may keep younger ones, and it has no way to put one in front of them.
+        let held = engine::get().holds.held_on(record.tid.load(Ordering::Relaxed));
+        let Some(event) = take(record, *frame.mask() & !held) else { break };
         deliver_stored(record, &event, frame);
     }
     // SAFETY: as above.

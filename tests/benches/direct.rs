@@ -103,7 +103,7 @@ fn one_thread(effort: Effort, series: &str, who: &[&str]) -> Vec<Series> {
             on_29_others(|signal| immediate(signal.try_into().expect("a signal")).detach());
         }
         immediate(rt_signal(OURS_SIGNAL)).detach();
-        calls.push((OURS, Call::installed(OURS_SIGNAL)));
+        calls.push((OURS, Call::sigplane(OURS_SIGNAL)));
     }
     if who.contains(&REGISTRY) {
         if crowded {
@@ -205,8 +205,7 @@ fn two_threads(effort: Effort) -> Vec<Series> {
     register(rt(REGISTRY_SIGNAL));
     sigplane::thread::current();
     let helper = std::thread::spawn(move || BESIDE.serve(there)).thread().clone();
-    let contender = |one: &'static str, two: &'static str, signal| {
-        let call = Call::installed(signal);
+    let contender = |one: &'static str, two: &'static str, call: Call| {
         let helper = helper.clone();
         Contender::several(move |round: &mut Round| {
             let (alone, together) = BESIDE.measure(&helper, call);
@@ -215,9 +214,9 @@ fn two_threads(effort: Effort) -> Vec<Series> {
         })
     };
     let contenders = vec![
-        contender("bare, 1 thread", "bare, 2 threads", BASE_SIGNAL),
-        contender("sigplane, 1 thread", "sigplane, 2 threads", OURS_SIGNAL),
-        contender("registry, 1 thread", "registry, 2 threads", REGISTRY_SIGNAL),
+        contender("bare, 1 thread", "bare, 2 threads", Call::installed(BASE_SIGNAL)),
+        contender("sigplane, 1 thread", "sigplane, 2 threads", Call::sigplane(OURS_SIGNAL)),
+        contender("registry, 1 thread", "registry, 2 threads", Call::installed(REGISTRY_SIGNAL)),
     ];
     vec![interleave("threads", effort.pick(40, 3), contenders)]
 }
