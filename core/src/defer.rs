@@ -170,7 +170,7 @@ impl DeferGuard {
     pub fn wait(&mut self, deadline: Option<Instant>) -> Wake {
         let record = self.record;
         let deadline = sys::deadline(deadline);
-        record.attention.fetch_and(!attention::DELIVERED, Ordering::SeqCst);
+        thread::forget_wait(record);
         // From here on a handler on this thread leaves a mark, also when it runs before the wait.
         record.state.store(state::WAITING_ANY, Ordering::SeqCst);
         let depth = record.depth.swap(0, Ordering::SeqCst);
@@ -257,7 +257,8 @@ fn store(record: &Record, arrival: &Arrival<'_>, frame: &mut Frame) {
     }
     record.attention.fetch_or(attention::DEFERRED, Ordering::SeqCst);
     if deferred.is_full() {
-        deferred.blocked |= sys::ASYNC_BITS & !*frame.mask();
+        let blocked = record.blocked.load(Ordering::Relaxed) | sys::ASYNC_BITS & !*frame.mask();
+        record.blocked.store(blocked, Ordering::Relaxed);
         *frame.mask() |= sys::ASYNC_BITS;
     }
 }
@@ -272,8 +273,12 @@ pub(crate) fn flush(record: &Record) {
         let arrival = Arrival::new(event.info.si_signo, &event.info, Record::current());
         dispatch::return_to_kernel(&arrival, event.tid, engine::get().slot(arrival.number));
     }
-    record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
     sys::set_mask(*frame.mask());
+    // Only now: a foreign handler that left by siglongjmp may have gone back to a mask that was saved
+    // while the store was full. Then this is not reached, and the next safe point lifts it. Handlers
+    // that come between these lines find the depth 0 and leave the store empty.
+    record.blocked.store(0, Ordering::Relaxed);
+    record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
 }
 
 /// Takes the oldest stored event that `mask` does not block.
@@ -287,18 +292,12 @@ fn take(record: &Record, mask: u64) -> Option<RawEvent> {
 /// foreign handler that an outer call of this very function has called.
 fn drain(record: &Record, frame: &mut Frame) {
     loop {
-        // SAFETY: everything asynchronous is blocked, and the reference ends here.
-        let blocked = core::mem::take(&mut unsafe { record.deferred() }.blocked);
-        *frame.mask() &= !blocked;
+        *frame.mask() &= !record.blocked.load(Ordering::Relaxed);
         // What only a full queue of ours blocks is delivered all the same, into its spare places: the
         // kernel may keep younger ones, and it has no way to put one in front of them.
         let held = engine::get().holds.held_on(record.tid.load(Ordering::Relaxed));
         let Some(event) = take(record, *frame.mask() & !held) else { break };
         deliver_stored(record, &event, frame);
-    }
-    // SAFETY: as above.
-    if unsafe { record.deferred() }.is_empty() {
-        record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
     }
 }
 
@@ -313,15 +312,24 @@ fn deliver_stored(record: &Record, event: &RawEvent, frame: &mut Frame) {
     }
 }
 
+/// What a foreign handler gets for a machine context, with the word below it that the kernel's has.
+#[repr(C)]
+struct Interrupted {
+    restorer: usize,
+    context: libc::ucontext_t,
+}
+
 /// Calls a foreign handler in ordinary code, with a machine context of here and now: what the signal
 /// interrupted has gone on long ago. The event is out of the store already, and nothing is held, so
 /// the handler may leave by `siglongjmp`.
 fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
     // SAFETY: all zero bytes are a valid `ucontext_t`.
-    let mut context: libc::ucontext_t = unsafe { core::mem::zeroed() };
+    let zero: libc::ucontext_t = unsafe { core::mem::zeroed() };
+    let mut here = Interrupted { restorer: sys::arch::restorer(), context: zero };
+    let context = &mut here.context;
     // SAFETY: `context` is valid for writing.
-    unsafe { libc::getcontext(&raw mut context) };
-    *sys::context_mask(&mut context) = *frame.mask();
+    unsafe { libc::getcontext(context) };
+    *sys::context_mask(context) = *frame.mask();
     let mut info = *arrival.info;
     type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
     // SAFETY: `target` is the address of a handler that the program gave to sigaction(2); one of the
@@ -333,8 +341,8 @@ fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut 
         sys::block(sys::bit(doorbell::SIGNAL));
         doorbell::ring(dispatch::tid(arrival.record));
     }
-    handler(arrival.number, &raw mut info, (&raw mut context).cast());
-    *frame.mask() = *sys::context_mask(&mut context);
+    handler(arrival.number, &raw mut info, core::ptr::from_mut(context).cast());
+    *frame.mask() = *sys::context_mask(context);
     sys::block(sys::ASYNC_BITS);
     if next.after != 0 {
         let _taken = dispatch::run_after(arrival, frame);

@@ -38,6 +38,24 @@ impl Frame {
         unsafe { self.context.as_mut() }
     }
 
+    /// Notes in the kernel's frame that our entries have had their turn in this delivery: the word below
+    /// the machine context, to which the handler returns, becomes our restorer. Whether it was already,
+    /// or cannot be told.
+    pub(crate) fn mark_as_ours(&mut self) -> bool {
+        let restorer = sys::arch::restorer();
+        let word = self.context.cast::<usize>().wrapping_sub(1);
+        // SAFETY: what a handler passes on as the machine context is the kernel's, whose frame begins
+        // one word below it (asm/sigframe.h), or our own `defer::Interrupted`, made alike.
+        if self.context.is_null() || unsafe { word.read() } == restorer {
+            return true;
+        }
+        if !sys::arch::has_shadow_stack() {
+            // SAFETY: as above. Every restorer makes the same system call.
+            unsafe { word.write(restorer) };
+        }
+        false
+    }
+
     /// The mask with which the interrupted code goes on.
     pub(crate) fn mask(&mut self) -> &mut u64 {
         if self.context.is_null() {

@@ -8,6 +8,7 @@
 
 mod child;
 pub mod mask;
+pub mod observer;
 pub mod raw;
 mod storm;
 mod suite;

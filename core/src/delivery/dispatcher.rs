@@ -110,8 +110,9 @@ pub(crate) fn report_panic(name: &str, event: &Event, payload: &(dyn Any + Send)
     if let Some(hook) = hook {
         let report = PanicReport { subscription: name, event, message };
         let call = std::panic::AssertUnwindSafe(|| hook(&report));
-        if std::panic::catch_unwind(call).is_err() {
+        if let Err(payload) = std::panic::catch_unwind(call) {
             dispatcher.panics.fetch_add(1, Ordering::Relaxed);
+            super::runner::drop_contained(payload);
         }
     }
 }

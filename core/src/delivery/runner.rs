@@ -38,7 +38,7 @@ impl Runner {
             contain(name, event, panics, || run(event));
         }
         if ended() {
-            *closure = None;
+            drop_contained(closure.take());
         }
     }
 
@@ -51,7 +51,7 @@ impl Runner {
             let taken = closure.take();
             // The lock goes first: dropping what a closure owns is the user's code.
             drop(closure);
-            drop(taken);
+            drop_contained(taken);
         }
     }
 
@@ -69,5 +69,14 @@ pub(crate) fn contain(name: &str, event: &Event, panics: &AtomicUsize, run: impl
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         panics.fetch_add(1, Ordering::Relaxed);
         dispatcher::report_panic(name, event, payload.as_ref());
+        drop_contained(payload);
+    }
+}
+
+/// Drops a user's value. A panic of its `Drop` goes no further; what it panicked with is forgotten,
+/// because dropping that could panic again.
+pub(crate) fn drop_contained<T>(value: T) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        core::mem::forget(second);
     }
 }

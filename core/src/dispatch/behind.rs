@@ -86,7 +86,7 @@ pub(crate) unsafe extern "C" fn after_foreign(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    sys::block(sys::ASYNC_BITS);
+    let mask = sys::block(sys::ASYNC_BITS);
     let record = Record::current();
     // SAFETY: the same arguments as `dispatch` got.
     let info = unsafe { &*info };
@@ -94,6 +94,8 @@ pub(crate) unsafe extern "C" fn after_foreign(
     let mut frame = unsafe { Frame::of_handler(context.cast()) };
     let mut arrival = Arrival::new(number, info, record);
     let _taken = run_after(&mut arrival, &mut frame);
+    // Whoever called the handler that has returned, if it was not the kernel, goes on under its mask.
+    sys::set_mask(mask);
 }
 
 /// Runs the entries after the legacy action; whether one of them took the signal.

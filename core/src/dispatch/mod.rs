@@ -66,8 +66,8 @@ pub(crate) struct Arrival<'a> {
     /// The copy for queues, made when the first one needs it (or when it was deferred).
     pub stamped: Option<RawEvent>,
     pub fault: bool,
-    /// Entered by the kernel or from a deferral, not by a handler that chains to us.
-    pub first_hand: bool,
+    /// The entries have had their turn in this delivery: a handler behind us chains to us.
+    pub continuation: bool,
     /// This is a `vfork` child: the queues it sees are its parent's.
     pub borrowed: bool,
 }
@@ -85,7 +85,7 @@ impl<'a> Arrival<'a> {
             record,
             stamped: None,
             fault: false,
-            first_hand: true,
+            continuation: false,
             borrowed: false,
         }
     }
@@ -170,12 +170,11 @@ unsafe fn general(
         interrupt_wait(record, &mut frame);
     }
     let mut arrival = Arrival::new(number, info, record);
-    arrival.first_hand = by_kernel != 0;
     arrival.fault = fault::is_synchronous(number, info);
     if arrival.fault {
         return fault::deliver(&mut arrival, &mut frame);
     }
-    if !arrival.first_hand {
+    if by_kernel == 0 {
         return second_hand(&mut arrival, &mut frame);
     }
     route(&mut arrival, &mut frame)
@@ -220,21 +219,23 @@ fn interrupt_wait(record: &Record, frame: &mut Frame) {
     }
 }
 
-/// Called by a handler that took the signal from us and chains to what it found, under a mask of its
-/// own. Ours is put on for the time being.
+/// Called by a handler that chains to us, under a mask of its own. Ours is put on for the time being.
+///
+/// If that handler stands behind us, the entries have had their turn, and the call goes on to what was
+/// behind us before; if it stands in front of us, they have not. The signal frame tells: the kernel put
+/// our restorer into it if it entered us first, and we do so ourselves on the first call, which is thus
+/// remembered for this delivery and no longer.
 #[cold]
 fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     let slot = engine::get().slot(arrival.number);
     let before = sys::block(sys::ASYNC_BITS);
     let reading = enter(arrival.record);
     // SAFETY: `enter` made this a reader until `exit`.
-    let behind_us = unsafe { slot.chain() }.is_some_and(|chain| chain.older.is_some());
+    let older = unsafe { slot.chain() }.is_some_and(|chain| chain.older.is_some());
     exit(arrival.record, reading);
-    // Behind us it is a continuation of a delivery that has already been routed.
-    let next = if behind_us { deliver(arrival, frame) } else { route(arrival, frame) };
-    if next.target == 0 {
-        sys::set_mask(before);
-    }
+    arrival.continuation = older && frame.mark_as_ours();
+    let next = if arrival.continuation { deliver(arrival, frame) } else { route(arrival, frame) };
+    sys::set_mask(before);
     next
 }
 
@@ -249,7 +250,7 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
         return Next::RETURN;
     };
     count(arrival.record, Count::Delivered, arrival.number);
-    if chain.older.is_some() && !arrival.first_hand {
+    if arrival.continuation {
         // A handler that took the signal from us, and stands behind us now, chains to what it found:
         // the entries have had their turn, the call goes on to what was behind us before.
         let older = chain.older.unwrap_or(chain.foreign);

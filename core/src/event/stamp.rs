@@ -44,6 +44,14 @@ pub(crate) fn queued_info(signal: i32, pid: i32, value: usize) -> siginfo_t {
     info
 }
 
+/// `info` as `sigqueue` would have carried it. The sender and the value are where they were (`_kill` and
+/// `_rt` begin alike).
+pub(crate) fn as_queued(info: &siginfo_t) -> siginfo_t {
+    let mut queued = *info;
+    queued.si_code = libc::SI_QUEUE;
+    queued
+}
+
 /// The value that came with a queued signal.
 pub(crate) fn value_of(info: &siginfo_t) -> usize {
     fields::value(info)

@@ -58,7 +58,9 @@ impl KernelAction {
     /// Our own action in front of `foreign`.
     ///
     /// * `SA_SIGINFO`: the three-argument form, for the event.
-    /// * `SA_ONSTACK`: a handler without it kills a process whose threads have small stacks (Go).
+    /// * `SA_ONSTACK`: a handler without it kills a process whose threads have small stacks (Go). A
+    ///   foreign handler without it, which runs in our frame's place, keeps the stack that it had, unless
+    ///   the signal is a fault's: the thread's own stack may be what is exhausted.
     /// * `SA_RESTART`: programs that did not ask for `EINTR` do not get it; taken from a foreign
     ///   handler where there is one, because that program does expect what it asked for.
     /// * `SA_NOCLDSTOP`, `SA_NOCLDWAIT`: the kernel's own behaviour for SIGCHLD; kept, and an
@@ -68,10 +70,16 @@ impl KernelAction {
     ///   foreign handler that leaves by `siglongjmp` cannot leave from on top of it.
     pub(crate) fn ours(foreign: &Self, signal: i32) -> Self {
         let kept = (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;
-        let mut flags =
-            (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER | foreign.flags & kept;
-        let restart = libc::SA_RESTART as u64;
-        flags |= if foreign.is_handler() { foreign.flags & restart } else { restart };
+        let mut flags = libc::SA_SIGINFO as u64 | SA_RESTORER | foreign.flags & kept;
+        let (restart, onstack) = (libc::SA_RESTART as u64, libc::SA_ONSTACK as u64);
+        flags |= if foreign.is_handler() {
+            foreign.flags & (restart | onstack)
+        } else {
+            restart | onstack
+        };
+        if FAULT_BITS & bit(signal) != 0 {
+            flags |= onstack;
+        }
         if signal == libc::SIGCHLD && foreign.handler == libc::SIG_IGN {
             flags |= libc::SA_NOCLDWAIT as u64;
         }
@@ -149,8 +157,8 @@ pub(crate) fn gettid() -> i32 {
     unsafe { syscall(libc::SYS_gettid, [0; 6]) as i32 }
 }
 
-/// rt_tgsigqueueinfo(2). Any `si_code` is allowed towards one's own process (kernel/signal.c,
-/// `do_rt_tgsigqueueinfo`: only another process is refused a non-negative code).
+/// rt_tgsigqueueinfo(2). Any `si_code` is allowed towards the calling thread itself; towards others a
+/// non-negative one and `SI_TKILL` are refused (kernel/signal.c, `do_rt_tgsigqueueinfo`).
 pub(crate) fn queue_to_thread(
     pid: i32,
     tid: i32,
@@ -168,7 +176,8 @@ pub(crate) fn queue_to_thread(
     check(result).map(|_| ())
 }
 
-/// rt_sigqueueinfo(2) to the calling process, with any `si_code`, as above.
+/// rt_sigqueueinfo(2) to the calling process. A non-negative `si_code` and `SI_TKILL` are allowed on the
+/// main thread only (kernel/signal.c, `do_rt_sigqueueinfo` compares with the calling *thread*'s id).
 pub(crate) fn queue_to_process(pid: i32, signal: i32, info: &libc::siginfo_t) -> Result<(), i32> {
     let info = core::ptr::from_ref(info) as usize;
     // SAFETY: `info` is valid for the 128 bytes that the kernel reads.

@@ -152,6 +152,8 @@ fn synchronize(engine: &Engine) {
         core::mem::take(&mut engine.writer.lock().retired)
     };
     {
+        // A handler that left from here by siglongjmp would leave the lock behind.
+        let _critical = Critical::enter();
         let _one_at_a_time = engine.grace.lock();
         let barrier = || {
             if engine.expedited() {

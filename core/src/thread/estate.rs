@@ -4,9 +4,10 @@
 //!
 //! What is pending for a thread is dropped with it (kernel/exit.c, `exit_signals` and `__exit_signal`).
 //! While sigplane holds a signal back on a thread, that would be sigplane's loss: without it each
-//! instance would have been delivered long ago. So they are moved to the process, in their order and
-//! with their information, where another thread receives them.
+//! instance would have been delivered long ago. So they are moved to the process, in their order, with
+//! their sender and value, where another thread receives them.
 
+use crate::event::stamp;
 use crate::sync::Ordering;
 use crate::{engine, sys};
 
@@ -18,7 +19,10 @@ pub(crate) fn hand_over(held: u64) {
         // (kernel/signal.c, `dequeue_signal`), so only the former is taken.
         while pending_here() & sys::bit(number) != 0 {
             let Some(info) = sys::take_pending(sys::bit(number)) else { break };
-            if sys::queue_to_process(pid, number, &info).is_err() {
+            // How it was sent cannot always be kept: only a negative code other than SI_TKILL may be given
+            // to another thread than the calling one. Who sent it, and the value, can.
+            let plain = || sys::queue_to_process(pid, number, &stamp::as_queued(&info));
+            if sys::queue_to_process(pid, number, &info).or_else(|_| plain()).is_err() {
                 engine::get().slot(number).lost.fetch_add(1, Ordering::Relaxed);
             }
         }

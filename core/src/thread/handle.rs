@@ -5,6 +5,7 @@
 
 use super::record::{Job, Record, attention};
 use crate::defer::Critical;
+use crate::delivery::runner::drop_contained;
 use crate::sync::Ordering;
 use std::any::Any;
 use std::fmt;
@@ -130,7 +131,7 @@ impl<F, R> Shared<F, R> {
     }
 
     fn set(&self, next: State<F, R>) {
-        drop(self.take(next));
+        drop_contained(self.take(next));
         self.changed.notify_all();
     }
 }
@@ -145,6 +146,8 @@ where
     fn run(self: Box<Self>) {
         if let State::Waiting(closure) = self.0.take(State::Running) {
             self.0.set(State::Done(catch_unwind(AssertUnwindSafe(closure))));
+            // If nobody waits for it, the result is dropped here, and a panic of that stays here.
+            drop_contained(self);
         }
     }
 

@@ -10,6 +10,7 @@
 
 use super::record::Record;
 use crate::delivery::entry::Entry;
+use crate::delivery::runner::drop_contained;
 use crate::event::{Event, RawEvent};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -59,7 +60,7 @@ pub(crate) fn remove(record: &Record, entry: &Entry) {
         let local = locals.remove(at);
         discard_front(&local);
         // What the closure owns may call back into here when it is dropped: the vector is done with.
-        drop(local);
+        drop_contained(local);
     }
 }
 
@@ -109,6 +110,6 @@ pub(crate) fn end_all(record: &Record) {
     while let Some(local) = of_this_thread(record).0.pop() {
         discard_front(&local);
         let _restored = crate::table::remove(Arc::clone(&local.entry));
-        drop(local);
+        drop_contained(local);
     }
 }

@@ -26,6 +26,7 @@ pub use wait::{FdWake, Interest, Wake, alertable_syscall, wait, wait_fd};
 
 pub(crate) use record::Record;
 pub(crate) use registry::{Threads, attached, make_key};
+pub(crate) use wait::forget_wait;
 
 /// The calling thread's handle, for others to post closures to it. Attaches the thread.
 ///

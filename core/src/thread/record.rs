@@ -72,8 +72,6 @@ pub(crate) struct Deferred {
     /// How many follow in `spill`, and how many there have been.
     spilled: u32,
     tickets: u32,
-    /// What the handler added to the thread's mask when the last place was taken.
-    pub blocked: u64,
 }
 
 impl Deferred {
@@ -84,7 +82,6 @@ impl Deferred {
             count: 0,
             spilled: 0,
             tickets: 0,
-            blocked: 0,
         }
     }
 
@@ -163,6 +160,8 @@ pub(crate) struct Record {
     pub depth: AtomicU32,
     pub readers: Readers,
     pub tid: AtomicI32,
+    /// What a handler added to the thread's mask when the last place of `deferred` was taken.
+    pub blocked: AtomicU64,
     /// 1 while the thread runs handlers or closures at a safe point: those are not interrupted by
     /// others at safe points of their own.
     pub at_safe_point: AtomicU32,
@@ -198,6 +197,7 @@ impl Record {
             readers: Readers::new(AtomicU32::new(0), AtomicU32::new(0)),
             state: AtomicU32::new(state::RUNNING),
             tid: AtomicI32::new(0),
+            blocked: AtomicU64::new(0),
             at_safe_point: AtomicU32::new(0),
             generation: AtomicU64::new(0),
             next: AtomicPtr::new(core::ptr::null_mut()),

@@ -172,12 +172,10 @@ impl Threads {
             core::mem::forget(core::mem::take(&mut mailbox.jobs));
             record.attention.store(0, Ordering::Relaxed);
             // SAFETY: the caller's promise.
-            let deferred = unsafe { record.deferred() };
+            unsafe { record.deferred() }.clear();
+            let lifted = record.blocked.swap(0, Ordering::Relaxed);
             if record.is_current() {
-                blocked = deferred.blocked;
-            }
-            deferred.clear();
-            if record.is_current() {
+                blocked = lifted;
                 record.tid.store(sys::gettid(), Ordering::Relaxed);
                 record.state.store(state::RUNNING, Ordering::Relaxed);
                 continue;

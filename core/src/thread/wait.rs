@@ -96,7 +96,14 @@ fn waitable() -> &'static Record {
         "an alertable wait inside a deferral or inside a thread-context handler would never be woken: \
          leave it first, or use DeferGuard::wait"
     );
+    forget_wait(record);
     record
+}
+
+/// Clears what a wait has left that a foreign handler ended by `siglongjmp`.
+pub(crate) fn forget_wait(record: &Record) {
+    record.state.store(state::RUNNING, Ordering::SeqCst);
+    record.attention.fetch_and(!attention::DELIVERED, Ordering::SeqCst);
 }
 
 /// Waits until a handler or closure has been run on this thread, or the deadline has passed. What is

@@ -305,6 +305,16 @@ pub(crate) fn restart_alertable(context: &mut libc::ucontext_t) -> bool {
     inside
 }
 
+/// Whether the calling thread has a user shadow stack, which return addresses must agree with.
+pub(crate) fn has_shadow_stack() -> bool {
+    let pointer: u64;
+    // SAFETY: `rdsspq` leaves its operand alone where shadow stacks are off (it is a long no-op).
+    unsafe {
+        asm!("rdsspq {p}", p = inout(reg) 0u64 => pointer, options(nomem, nostack, preserves_flags))
+    };
+    pointer != 0
+}
+
 /// Ends the process by an instruction that traps, for a process 1 that no signal can end.
 pub(crate) fn trap() -> ! {
     // SAFETY: `ud2` raises SIGILL and does nothing else; it never falls through because the
