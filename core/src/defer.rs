@@ -121,7 +121,12 @@ fn enter(record: &Record) {
 #[inline(always)]
 fn leave(record: &Record) -> bool {
     compiler_fence(Ordering::SeqCst);
-    let depth = record.depth.load(Ordering::Relaxed).wrapping_sub(1);
+    let Some(depth) = record.depth.load(Ordering::Relaxed).checked_sub(1) else {
+        // A guard from outside a `wait` is dropped by what runs inside it.
+        let suspended = record.suspended.load(Ordering::Relaxed);
+        record.suspended.store(suspended.saturating_sub(1), Ordering::Relaxed);
+        return false;
+    };
     record.depth.store(depth, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     depth == 0 && record.attention.load(Ordering::Relaxed) != 0
@@ -173,7 +178,7 @@ impl DeferGuard {
         thread::forget_wait(record);
         // From here on a handler on this thread leaves a mark, also when it runs before the wait.
         record.state.store(state::WAITING_ANY, Ordering::SeqCst);
-        let depth = record.depth.swap(0, Ordering::SeqCst);
+        let outer = record.suspended.swap(record.depth.swap(0, Ordering::SeqCst), Ordering::SeqCst);
         // Inside a thread-context handler, others' turn does not come: their work wakes nobody.
         let busy = record.at_safe_point.load(Ordering::Relaxed) != 0;
         let wanted = if busy { !attention::WORK } else { !0 };
@@ -189,7 +194,7 @@ impl DeferGuard {
                 break;
             }
         }
-        record.depth.store(depth, Ordering::SeqCst);
+        record.depth.store(record.suspended.swap(outer, Ordering::SeqCst), Ordering::SeqCst);
         record.state.store(state::RUNNING, Ordering::SeqCst);
         let left = record.attention.fetch_and(!attention::DELIVERED, Ordering::SeqCst);
         if woken || left & attention::DELIVERED != 0 { Wake::Work } else { Wake::Timeout }
@@ -331,7 +336,7 @@ fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut 
     unsafe { libc::getcontext(context) };
     *sys::context_mask(context) = *frame.mask();
     let mut info = *arrival.info;
-    type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+    type Handler = extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void);
     // SAFETY: `target` is the address of a handler that the program gave to sigaction(2); one of the
     // one-argument form ignores the other registers.
     let handler: Handler = unsafe { core::mem::transmute::<usize, Handler>(next.target) };

@@ -2,6 +2,10 @@
 //!
 //! A second copy of this crate in the same process is to find the first and use its engine instead of
 //! its own; so nothing outside this file names a static of its own that handlers rely on.
+//!
+//! # Safety
+//! `.init_array` holds pointers to functions that the loader calls once, in ordinary context.
+#![allow(unsafe_code)]
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hold::Holds;
@@ -59,6 +63,18 @@ pub(crate) fn get() -> &'static Engine {
     &ENGINE
 }
 
+/// Starts the engine when the object that contains it is loaded: before there can be a second thread
+/// that forks in the middle of it, and before there can be a `vfork` child that takes itself for the
+/// process. It costs four system calls and installs no handler.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = {
+    extern "C" fn start() {
+        started();
+    }
+    start
+};
+
 /// The engine, started. Ordinary code only.
 pub(crate) fn started() -> &'static Engine {
     STARTED.call_once(|| {
@@ -91,6 +107,10 @@ impl Engine {
     /// made by a raw system call, without the C library's `fork`, looks the same.)
     pub(crate) fn is_borrowed(&self) -> bool {
         sys::getpid() != self.pid()
+    }
+
+    pub(crate) fn set_expedited(&self, expedited: bool) {
+        self.expedited.store(expedited, Ordering::SeqCst);
     }
 
     /// Whether writers use membarrier(2), so that readers need no fence.

@@ -32,6 +32,8 @@ use core::cell::Cell;
 thread_local! {
     /// The forking thread's mask, between prepare and parent or child.
     static MASK: Cell<u64> = const { Cell::new(0) };
+    /// Whether no subscriber's code was running on the dispatcher.
+    static AT_REST: Cell<bool> = const { Cell::new(false) };
     /// Its id in the parent.
     static FORKING: Cell<i32> = const { Cell::new(0) };
 }
@@ -49,6 +51,8 @@ pub(crate) fn register() {
 extern "C" fn prepare() {
     let mask = sys::block(sys::ASYNC_BITS);
     let engine = engine::get();
+    // First the dispatcher's code at rest: it may be about to take the writer's lock.
+    AT_REST.set(engine.dispatcher.rest_for_fork());
     core::mem::forget(engine.writer.lock());
     engine.dispatcher.lock_for_fork();
     core::mem::forget(engine.threads.unused().lock());
@@ -65,7 +69,7 @@ unsafe fn unlock(engine: &engine::Engine) {
     // SAFETY: the caller's promise.
     unsafe { engine.threads.unused().unlock_forgotten() };
     // SAFETY: the caller's promise.
-    unsafe { engine.dispatcher.unlock_after_fork() };
+    unsafe { engine.dispatcher.unlock_after_fork(AT_REST.get()) };
     // SAFETY: the caller's promise.
     unsafe { engine.writer.unlock_forgotten() };
 }
@@ -82,16 +86,15 @@ extern "C" fn child() {
     let held = engine.holds.held_on(FORKING.get());
     if engine.expedited() {
         // The registration is the address space's, which is a copy: asking again costs little.
-        let _registered = sys::membarrier_register();
+        engine.set_expedited(sys::membarrier_register());
     }
     for number in 1..SIGNALS as i32 {
         // SAFETY: the writer's lock is still held.
         let Some(chain) = (unsafe { engine.slot(number).chain() }) else { continue };
-        chain
-            .all()
-            .iter()
-            .filter_map(|entry| entry.queue())
-            .for_each(|queue| queue.reset_after_fork());
+        chain.all().iter().filter_map(|entry| entry.queue()).for_each(|queue| {
+            // SAFETY: this is the only thread.
+            unsafe { queue.reset_after_fork() }
+        });
     }
     // SAFETY: the copy of the thread that ran `prepare` runs this.
     unsafe { unlock(engine) };
@@ -154,10 +157,10 @@ pub fn restore_dispositions() {
             let _set = sys::sigaction(number, Some(&crate::dispatch::original_action(number)));
         }
     }
-    // What a full queue or a deferral held on this thread would stay blocked in the new program.
+    // What a full queue or a deferral blocks on this thread would stay blocked in the new program.
     if let Some(record) = Record::current() {
         let tid = record.tid.load(Ordering::Relaxed);
-        let held = engine::get().holds.held_on(tid);
+        let held = engine::get().holds.held_on(tid) | record.blocked.load(Ordering::Relaxed);
         if held != 0 {
             sys::unblock(held);
         }

@@ -128,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// How many events may wait; 128 by default. At least 1. A queue has room for some more than this,
+    /// How many events may wait; 128 by default. At least 1; 16,777,216 at most (more is taken as that). A queue has room for some more than this,
     /// because back-pressure begins on each thread with the event that reaches it.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;

@@ -19,6 +19,7 @@ use crate::sys::lock::Lock;
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) struct Dispatcher {
     /// Notified by handlers that have queued something, and when the list below changes.
@@ -29,6 +30,8 @@ pub(crate) struct Dispatcher {
     forks: AtomicUsize,
     list: Lock<List>,
     hook: Lock<Option<Arc<Hook>>>,
+    /// Held while a subscriber's code runs on the thread.
+    at_work: Lock<()>,
     panics: AtomicUsize,
 }
 
@@ -36,6 +39,9 @@ struct List {
     entries: Vec<Arc<Entry>>,
     running: bool,
 }
+
+/// How long a `fork` waits for subscribers' code that is running.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 type Hook = dyn Fn(&PanicReport<'_>) + Send + Sync;
 
@@ -125,6 +131,7 @@ impl Dispatcher {
             forks: AtomicUsize::new(0),
             list: Lock::new(List { entries: Vec::new(), running: false }),
             hook: Lock::new(None),
+            at_work: Lock::new(()),
             panics: AtomicUsize::new(0),
         }
     }
@@ -168,16 +175,31 @@ impl Dispatcher {
         self.wake.notify();
     }
 
-    /// Takes both locks over a `fork`, and forgets the guards.
+    /// Before a `fork`: waits for subscribers' code that runs on the thread just now, so that the child
+    /// gets closures at rest; but not long, because it may be waiting for the thread that forks. Returns
+    /// whether it is at rest, and keeps it so.
+    pub(crate) fn rest_for_fork(&self) -> bool {
+        is_current() || {
+            let guard = self.at_work.lock_until(sys::now() + PATIENCE);
+            guard.map(core::mem::forget).is_some()
+        }
+    }
+
+    /// Takes the other locks over a `fork`, and forgets the guards.
     pub(crate) fn lock_for_fork(&self) {
         core::mem::forget(self.list.lock());
         core::mem::forget(self.hook.lock());
     }
 
     /// # Safety
-    /// The calling thread has called `lock_for_fork`.
+    /// The calling thread has called `lock_for_fork`, and `rest_for_fork`, which returned
+    /// `at_rest`.
     #[allow(unsafe_code)]
-    pub(crate) unsafe fn unlock_after_fork(&self) {
+    pub(crate) unsafe fn unlock_after_fork(&self, at_rest: bool) {
+        if at_rest && !is_current() {
+            // SAFETY: the caller's promise.
+            unsafe { self.at_work.unlock_forgotten() };
+        }
         // SAFETY: the caller's promise.
         unsafe { self.hook.unlock_forgotten() };
         // SAFETY: the caller's promise.
@@ -195,10 +217,16 @@ impl Dispatcher {
         self.forks.fetch_add(1, Ordering::SeqCst);
         let mut list = self.list.lock();
         list.running = is_current();
-        for runner in list.entries.iter().filter_map(|entry| entry.runner()) {
-            if !is_current() {
-                // SAFETY: the caller's promise; the thread that ran it does not exist here.
-                unsafe { runner.reset_after_fork() };
+        if is_current() {
+            return;
+        }
+        // SAFETY: the caller's promise; the thread that held it does not exist here.
+        unsafe { self.at_work.reset_after_fork() };
+        for entry in &list.entries {
+            // SAFETY: as above.
+            let torn = entry.runner().is_some_and(|runner| unsafe { runner.reset_after_fork() });
+            if torn {
+                entry.disarm();
             }
         }
     }
@@ -286,6 +314,7 @@ fn oldest(served: &mut [Served]) -> Option<(Arc<Entry>, Event)> {
 }
 
 fn run((entry, event): (Arc<Entry>, Event)) {
+    let _at_work = crate::engine::get().dispatcher.at_work.lock();
     if let (Some(runner), Some(queue)) = (entry.runner(), entry.queue()) {
         runner.run(&event, &entry.name, &queue.tally.panics, || !entry.is_armed());
     }

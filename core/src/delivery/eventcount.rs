@@ -3,8 +3,10 @@
 //! **`notify` runs inside signal handlers.** It makes a system call only when somebody sleeps.
 //!
 //! Problem: a consumer that finds the queue empty and then sleeps misses what arrives in between.
-//! The word says whether anybody may be asleep: the consumer sets it, looks again, and sleeps only
-//! while it is still set; the handler publishes, then looks at the word.
+//! The word is odd while somebody may be asleep: a consumer makes it odd, looks again, and sleeps only
+//! while the word is what it has seen; the handler publishes, then looks at the word, and makes an odd
+//! one even, which is another number than any sleeper has seen. A flag instead of a number would not
+//! do: a second consumer could raise it again for itself before the first one is asleep.
 //!
 //! # Atomic orderings
 //! The two sides each store one thing and load the other (Dekker): the queue and the word. Both
@@ -15,7 +17,7 @@ use core::time::Duration;
 
 #[derive(Debug)]
 pub(crate) struct EventCount {
-    /// 1 when somebody may be asleep.
+    /// Odd when somebody may be asleep; see the module.
     word: AtomicU32,
 }
 
@@ -29,7 +31,14 @@ impl EventCount {
     #[inline]
     pub(crate) fn notify(&self) {
         fence(Ordering::SeqCst);
-        if self.word.load(Ordering::Relaxed) != 0 && self.word.swap(0, Ordering::SeqCst) != 0 {
+        let seen = self.word.load(Ordering::Relaxed);
+        if seen & 1 == 0 {
+            return;
+        }
+        // Consumers only change even words, so a failure means that another handler did this, after
+        // this one's fence.
+        let even = seen.wrapping_add(1);
+        if self.word.compare_exchange(seen, even, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             crate::sys::futex_wake(&self.word, i32::MAX);
         }
     }
@@ -44,12 +53,12 @@ impl EventCount {
             if let Some(result) = ready() {
                 return Some(result);
             }
-            self.word.store(1, Ordering::SeqCst);
+            let seen = self.word.fetch_or(1, Ordering::SeqCst) | 1;
             fence(Ordering::SeqCst);
             if let Some(result) = ready() {
                 return Some(result);
             }
-            if !crate::sys::futex_wait(&self.word, 1, deadline) {
+            if !crate::sys::futex_wait(&self.word, seen, deadline) {
                 return ready();
             }
         }

@@ -31,7 +31,7 @@ use crate::sys;
 use core::sync::atomic::AtomicU64;
 
 /// Threads held at once, over all queues. Beyond it a signal is still pushed back, see `queue.rs`.
-const HOLDS: usize = 1024;
+const HOLDS: usize = 4096;
 
 const TID_BITS: u32 = 30;
 const SIGNAL_BITS: u32 = 7;
@@ -74,10 +74,21 @@ pub(crate) struct Placed<'a> {
 }
 
 impl Placed<'_> {
-    /// Takes the hold back because the queue has room after all. False when a consumer has already
-    /// asked for it: then the doorbell is on its way and does it.
-    pub(crate) fn take_back(&self) -> bool {
-        self.word.compare_exchange(self.value, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    /// Takes the hold back because the queue has room after all; `before` is the mask as it was. Nothing
+    /// happens when a consumer has already asked for it: the doorbell is on its way and does it.
+    pub(crate) fn take_back(&self, tid: i32, before: u64, mask: &mut u64) {
+        if self.word.compare_exchange(self.value, 0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            return;
+        }
+        // The mask as it was, but without what an earlier delivery blocked for this very hold.
+        let held = crate::engine::get().holds.held_on(tid);
+        *mask = before;
+        if held & sys::bit(signal_of(self.value)) == 0 {
+            *mask &= !sys::bit(signal_of(self.value));
+        }
+        if self.value & BELL_WAS_BLOCKED != 0 && held == 0 {
+            *mask |= sys::bit(super::doorbell::SIGNAL);
+        }
     }
 }
 
@@ -188,6 +199,15 @@ impl Holds {
         *mask &= !lifted;
         if bell && !others {
             *mask |= sys::bit(super::doorbell::SIGNAL);
+        } else if bell {
+            // One of the holds that remain has to remember it.
+            let of_thread = |word: &&AtomicU64| {
+                let seen = word.load(Ordering::Acquire);
+                seen != 0 && tid_of(seen) == tid
+            };
+            if let Some(word) = self.in_use().find(of_thread) {
+                word.fetch_or(BELL_WAS_BLOCKED, Ordering::SeqCst);
+            }
         }
         true
     }

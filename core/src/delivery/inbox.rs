@@ -188,10 +188,12 @@ fn try_receive(entry: &Entry) -> Option<Event> {
     if fd < 0 {
         return None;
     }
-    // ORDERING: disarmed, cleared, then the queue is looked at once more. A handler publishes and
-    // then arms: if it came before the clearing its event is found here; if after, it arms anew.
-    doorway.armed.store(false, Ordering::SeqCst);
+    // ORDERING: cleared, disarmed, then the queue is looked at once more. A handler publishes and then
+    // arms. One that armed before the swap, and whose write was cleared, has published: its event is
+    // found here, or, if an older one is not completely written yet, whoever writes that arms anew.
+    // One that arms after the swap writes. The swap takes in what the handler did before it armed.
     sys::eventfd_clear(fd);
+    doorway.armed.swap(false, Ordering::SeqCst);
     let event = queue.take()?;
     if queue.len() > 0 {
         doorway.open();

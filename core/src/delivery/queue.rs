@@ -19,6 +19,7 @@ use crate::engine;
 use crate::event::RawEvent;
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sys;
+use crate::sys::lock::Lock;
 use crate::table::counters::SIGNALS;
 use crate::thread::Record;
 use core::sync::atomic::AtomicI32;
@@ -28,6 +29,9 @@ use core::sync::atomic::AtomicI32;
 const RESERVE: usize = 64;
 #[cfg(sigplane_small)]
 const RESERVE: usize = 1;
+
+/// The largest capacity: the ring is allocated at once, at some 300 bytes each.
+const LARGEST: usize = 1 << 24;
 
 /// Who reads the queue, and how it is woken.
 pub(crate) enum Consumer {
@@ -91,11 +95,14 @@ pub(crate) struct Queue {
     merged: Option<Box<[AtomicU32]>>,
     pub consumer: Consumer,
     pub tally: Tally,
+    /// Held by the reader of an inbox whose turn it is.
+    turn: Lock<()>,
 }
 
 impl Queue {
     pub(crate) fn new(capacity: usize, overflow: Overflow, consumer: Consumer) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
+        let capacity = capacity.min(LARGEST);
         let (capacity, extra) = match overflow {
             Overflow::Backpressure => (capacity, RESERVE),
             // One place per signal suffices, and one more while an event is being taken.
@@ -117,6 +124,7 @@ impl Queue {
             merged,
             consumer,
             tally: Tally::default(),
+            turn: Lock::new(()),
         }
     }
 
@@ -141,9 +149,15 @@ impl Queue {
         true
     }
 
-    /// Gives a reserved place back.
+    /// Gives a reserved place back. It may have been what kept a consumer from releasing the threads
+    /// that are held, so this looks too. In a handler, whose frame is not at hand here: its own thread's
+    /// bell is rung like any other's.
     pub(crate) fn cancel(&self) {
-        self.length.fetch_sub(1, Ordering::SeqCst);
+        let left = self.length.fetch_sub(1, Ordering::SeqCst).wrapping_sub(1);
+        if left <= self.low_water() && self.holding.load(Ordering::SeqCst) {
+            self.holding.swap(false, Ordering::SeqCst);
+            engine::get().holds.release(self.id, 0);
+        }
     }
 
     /// Fills a reserved place, and holds the signal on this thread when the capacity is reached.
@@ -170,8 +184,8 @@ impl Queue {
             return false;
         };
         self.holding.store(true, Ordering::SeqCst);
-        if self.len() <= self.low_water() && placed.take_back() {
-            *mask = before;
+        if self.len() <= self.low_water() {
+            placed.take_back(tid, before, mask);
         }
         true
     }
@@ -196,6 +210,10 @@ impl Queue {
             self.length.fetch_sub(1, Ordering::SeqCst);
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(count) = self.merged.as_ref().and_then(|m| m.get(event.info.si_signo as usize))
+        {
+            count.store(0, Ordering::SeqCst); // Nothing queued stands for later ones.
+        }
         self.tally.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -211,9 +229,21 @@ impl Queue {
         self.capacity / 2
     }
 
+    /// Several threads may read an inbox. One that is stopped in the middle of the ring's `pop` keeps its
+    /// cell; were others to go on, the ring would come round to it and seem full while nearly empty. So
+    /// they take turns. Handlers, which drop the oldest in other queues, never come here.
+    fn pop(&self) -> Option<RawEvent> {
+        if matches!(self.consumer, Consumer::Inbox(_)) {
+            let _critical = crate::defer::Critical::enter();
+            let _turn = self.turn.lock();
+            return self.ring.pop();
+        }
+        self.ring.pop()
+    }
+
     /// Takes the oldest event. Ordinary code.
     pub(crate) fn take(&self) -> Option<RawEvent> {
-        let mut event = self.ring.pop()?;
+        let mut event = self.pop()?;
         if let Some(merged) = &self.merged
             && let Some(count) = merged.get(event.info.si_signo as usize)
         {
@@ -229,7 +259,8 @@ impl Queue {
 
     /// Lets every thread that this queue holds go on.
     pub(crate) fn release_holds(&self) {
-        self.holding.store(false, Ordering::SeqCst);
+        // A swap, not a store: it takes in what a handler did before its own store that this undoes.
+        self.holding.swap(false, Ordering::SeqCst);
         let here = Record::current().map_or_else(sys::gettid, |r| r.tid.load(Ordering::Relaxed));
         engine::get().holds.release(self.id, here);
     }
@@ -250,7 +281,13 @@ impl Queue {
 
     /// In a forked child: what was queued belongs to the parent. Descriptors are replaced, so that
     /// the child's reads do not take the parent's wake-ups.
-    pub(crate) fn reset_after_fork(&self) {
+    ///
+    /// # Safety
+    /// As for [`Lock::reset_after_fork`].
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn reset_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.turn.reset_after_fork() };
         self.ring.reset_after_fork();
         self.length.store(0, Ordering::Relaxed);
         self.holding.store(false, Ordering::Relaxed);

@@ -55,12 +55,20 @@ impl Runner {
         }
     }
 
+    /// In a forked child: a closure that was running when the process was copied may be in any state. It
+    /// is forgotten, neither run nor dropped. Returns whether it was.
+    ///
     /// # Safety
     /// As for [`Lock::reset_after_fork`].
     #[allow(unsafe_code)]
-    pub(crate) unsafe fn reset_after_fork(&self) {
+    pub(crate) unsafe fn reset_after_fork(&self) -> bool {
+        if self.busy.try_lock().is_some() {
+            return false;
+        }
         // SAFETY: the caller's promise.
         unsafe { self.busy.reset_after_fork() };
+        core::mem::forget(self.busy.lock().take());
+        true
     }
 }
 

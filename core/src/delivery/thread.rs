@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// A subscription whose closure runs on the thread that made it, at its safe points. Bound to that
 /// thread; dropping it ends it, and so does the end of the thread.
 ///
-/// A signal that is directed at a thread (`tgkill`, `pthread_kill`) goes to that thread's own
+/// A signal that is directed at a thread with `tgkill` or `pthread_kill` (the kernel does not tell of
+/// other ways, such as `pthread_sigqueue`) goes to that thread's own
 /// subscription if it has one; everything else goes to every thread that subscribes, wherever the
 /// kernel delivered it, and wakes its alertable wait.
 ///

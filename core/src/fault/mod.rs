@@ -22,9 +22,12 @@ use crate::sys;
 
 /// Tells a fault of the interrupted instruction from a signal of the same number that somebody sent:
 /// the kernel gives faults a positive `si_code` (sigaction(2)), and users cannot send one to others.
+/// The report of a memory error that nobody has touched yet (`BUS_MCEERR_AO`) is no fault.
 #[inline(always)]
 pub(crate) fn is_synchronous(number: i32, info: &libc::siginfo_t) -> bool {
-    sys::FAULT_BITS & sys::bit(number) != 0 && info.si_code > 0
+    sys::FAULT_BITS & sys::bit(number) != 0
+        && info.si_code > 0
+        && !(number == libc::SIGBUS && info.si_code == libc::BUS_MCEERR_AO)
 }
 
 /// The way of a fault through the steps above.

@@ -262,10 +262,25 @@ pub(crate) fn membarrier_register() -> bool {
     }
 }
 
-/// membarrier(2): every running thread of the process executes a full barrier before it returns.
-pub(crate) fn membarrier() {
-    // SAFETY: no memory is passed. Registered before, it cannot fail.
-    unsafe { syscall(libc::SYS_membarrier, [MEMBARRIER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
+/// membarrier(2): every running thread of the process executes a full barrier before it returns. False
+/// when the kernel refuses, as it may when a seccomp filter has been installed since the registration.
+pub(crate) fn membarrier() -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { syscall(libc::SYS_membarrier, [MEMBARRIER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0 }
+}
+
+/// nanosleep(2), for a writer that waits; a signal may shorten it.
+pub(crate) fn pause(time: Duration) {
+    let time = timespec(time);
+    // SAFETY: `time` is valid for the call, and nothing is written back.
+    unsafe { syscall(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// kill(2).
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), i32> {
+    // SAFETY: no memory is passed.
+    check(unsafe { syscall(libc::SYS_kill, [pid as usize, signal as usize, 0, 0, 0, 0]) })
+        .map(|_| ())
 }
 
 /// eventfd(2), non-blocking and closed on exec. Not for handlers (it makes a descriptor).

@@ -52,6 +52,19 @@ impl<T> Lock<T> {
         Guard(self)
     }
 
+    /// Takes the lock if it is free before `deadline`, on the clock of [`super::now`].
+    pub(crate) fn lock_until(&self, deadline: core::time::Duration) -> Option<Guard<'_, T>> {
+        if let Some(guard) = self.try_lock() {
+            return Some(guard);
+        }
+        while self.word.swap(2, Ordering::Acquire) != 0 {
+            if !futex_wait(&self.word, 2, Some(deadline)) {
+                return None;
+            }
+        }
+        Some(Guard(self))
+    }
+
     /// Unlocks a lock whose guard was forgotten, over a call that has no place for it.
     ///
     /// # Safety

@@ -48,7 +48,12 @@ fn die(signal: Signal, info: &libc::siginfo_t, frame: &mut Frame, fault: bool) {
     if pid == 1 {
         end_process_one(signal);
     }
-    let _queued = sys::queue_to_thread(pid, sys::gettid(), number, info);
+    // At RLIMIT_SIGPENDING a real-time signal cannot be queued with its information, but sent without
+    // (kernel/signal.c, `__send_signal_locked`: `SI_USER` is exempt).
+    let queued = sys::queue_to_thread(pid, sys::gettid(), number, info);
+    if queued.or_else(|_| sys::kill(pid, number)).is_err() {
+        sys::exit_group(128 + number);
+    }
     if frame.context().is_none() {
         // No handler to return from: let it strike here.
         sys::unblock(sys::bit(number));

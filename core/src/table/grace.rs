@@ -8,9 +8,11 @@
 //! out again. The writer flips the phase and waits for the old phase to drain on every thread;
 //! handlers that start meanwhile count into the new one, so a storm of signals cannot hold it up.
 //!
-//! It does so twice. A reader may load the phase and be delayed before it counts itself in; it then
-//! counts into a phase that a later writer no longer takes for the old one. Waiting for both phases
-//! covers it (the same reason for which liburcu's `synchronize_rcu` flips twice).
+//! Before that it waits for the other phase. A reader may load the phase and be delayed before it
+//! counts itself in, and then count into a phase that is no longer current; waiting for one phase only
+//! would miss it the next time. Nobody new counts into the other phase, so it drains, too; and once both
+//! have, everybody who was there at the barrier has left. (liburcu's `synchronize_rcu` waits for both for
+//! the same reason.) One barrier does for both: who counts in after it sees the new chain.
 //!
 //! # Atomic orderings
 //! A reader stores its count and then loads the chain; a writer stores the chain and then loads the
@@ -53,19 +55,20 @@ impl Phase {
     /// in that phase; `pause` lets others run.
     pub(crate) fn synchronize(
         &self,
-        barrier: impl Fn(),
+        barrier: impl FnOnce(),
         drained: impl Fn(usize) -> bool,
         mut pause: impl FnMut(),
     ) {
-        for _ in 0..2 {
-            let old = self.current();
-            // ORDERING: Relaxed: which phase a reader takes does not matter, only that it is
-            // counted somewhere; the barrier orders the publication before the counts below.
-            self.0.store(1 - old as u32, Ordering::Relaxed);
-            barrier();
-            while !drained(old) {
-                pause();
-            }
+        // ORDERING: orders the publication, before, and the counts, after.
+        barrier();
+        let old = self.current();
+        while !drained(1 - old) {
+            pause();
+        }
+        // ORDERING: Relaxed: which phase a reader takes does not matter, only that it is counted.
+        self.0.store(1 - old as u32, Ordering::Relaxed);
+        while !drained(old) {
+            pause();
         }
     }
 }

@@ -60,6 +60,9 @@ pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
     }
     reap();
     pin_doorbell()?;
+    if entry.queue().is_some() {
+        doorbell_is_ours(engine)?;
+    }
     let crowded = {
         let _critical = Critical::enter();
         let mut writer = engine.writer.lock();
@@ -75,6 +78,17 @@ pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
     };
     if crowded {
         synchronize(engine);
+    }
+    Ok(())
+}
+
+/// Takes the doorbell's signal again if somebody has taken it since: without it, nothing that is held
+/// would ever be released.
+fn doorbell_is_ours(engine: &Engine) -> Result<()> {
+    let number = Signal::URG.number();
+    if sys::sigaction(number, None).is_ok_and(|action| !action.is_ours()) {
+        let _critical = Critical::enter();
+        install::take(engine, &mut engine.writer.lock(), Signal::URG, None)?;
     }
     Ok(())
 }
@@ -151,26 +165,51 @@ fn synchronize(engine: &Engine) {
         let _critical = Critical::enter();
         core::mem::take(&mut engine.writer.lock().retired)
     };
+    let mut sure = true;
     {
         // A handler that left from here by siglongjmp would leave the lock behind.
         let _critical = Critical::enter();
         let _one_at_a_time = engine.grace.lock();
-        let barrier = || {
-            if engine.expedited() {
-                sys::membarrier();
-            } else {
-                crate::sync::fence(crate::sync::Ordering::SeqCst);
-            }
-        };
         let drained = |phase| {
             engine.strangers.is_drained(phase)
                 && engine.threads.iter().all(|record| record.readers.is_drained(phase))
         };
-        let mut spins = 0u32;
-        engine.phase.synchronize(barrier, drained, || {
-            spins += 1;
-            if spins < 64 { core::hint::spin_loop() } else { sys::yield_now() }
-        });
+        engine.phase.synchronize(|| sure = barrier(engine), drained, pause());
+    }
+    if !sure {
+        // Readers of a moment ago may have used no fence, and nothing made them execute one.
+        core::mem::forget(retired);
+        return;
     }
     drop(retired);
+}
+
+/// The writer's side of the barrier; see `grace`. False when the kernel no longer makes it for us (a
+/// seccomp filter may come at any time): readers use fences from now on, and to those that have not yet
+/// the writer gives time instead, far more than a store buffer needs.
+fn barrier(engine: &Engine) -> bool {
+    if !engine.expedited() {
+        crate::sync::fence(crate::sync::Ordering::SeqCst);
+        return true;
+    }
+    if sys::membarrier() {
+        return true;
+    }
+    engine.set_expedited(false);
+    sys::pause(core::time::Duration::from_millis(20));
+    false
+}
+
+/// How a writer waits for readers: they are short, so it spins first; it gives them its processor; and
+/// it sleeps, because a real-time thread that only yields lets nobody of lower priority run.
+fn pause() -> impl FnMut() {
+    let mut rounds = 0u32;
+    move || {
+        rounds = rounds.saturating_add(1);
+        match rounds {
+            0..64 => core::hint::spin_loop(),
+            64..1000 => sys::yield_now(),
+            _ => sys::pause(core::time::Duration::from_micros(50)),
+        }
+    }
 }

@@ -158,6 +158,8 @@ pub(crate) struct Record {
     pub state: AtomicU32,
     // Own.
     pub depth: AtomicU32,
+    /// The depth to which a `DeferGuard::wait` in progress returns.
+    pub suspended: AtomicU32,
     pub readers: Readers,
     pub tid: AtomicI32,
     /// What a handler added to the thread's mask when the last place of `deferred` was taken.
@@ -194,6 +196,7 @@ impl Record {
         Self {
             attention: AtomicU32::new(0),
             depth: AtomicU32::new(0),
+            suspended: AtomicU32::new(0),
             readers: Readers::new(AtomicU32::new(0), AtomicU32::new(0)),
             state: AtomicU32::new(state::RUNNING),
             tid: AtomicI32::new(0),

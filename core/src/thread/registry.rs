@@ -45,6 +45,7 @@ fn attach() -> &'static Record {
     record.tid.store(sys::gettid(), Ordering::Relaxed);
     record.attention.store(0, Ordering::Relaxed);
     record.depth.store(0, Ordering::Relaxed);
+    record.suspended.store(0, Ordering::Relaxed);
     record.state.store(state::RUNNING, Ordering::Relaxed);
     record.at_safe_point.store(0, Ordering::Relaxed);
     record.mailbox.lock().alive = true;
@@ -53,7 +54,8 @@ fn attach() -> &'static Record {
     let key = engine.threads.key.load(Ordering::Acquire);
     let value = core::ptr::from_ref(record).cast::<c_void>();
     // SAFETY: the key was made by `make_key` when the engine started.
-    unsafe { libc::pthread_setspecific(key, value) };
+    let failed = unsafe { libc::pthread_setspecific(key, value) };
+    assert!(failed == 0, "out of memory: a thread that is attached must be detached when it ends");
     sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
     sys::set_mask(mask);
     record
