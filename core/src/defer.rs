@@ -24,7 +24,7 @@ use crate::delivery::doorbell;
 use crate::dispatch::{self, Arrival, Next};
 use crate::engine;
 use crate::event::RawEvent;
-use crate::frame::Frame;
+use crate::frame::{Frame, SignalFrame};
 use crate::sync::{Ordering, compiler_fence};
 use crate::sys;
 use crate::table::counters::Count;
@@ -271,7 +271,8 @@ fn store(record: &Record, arrival: &Arrival<'_>, frame: &mut Frame) {
 /// Delivers what a deferral stored. Ordinary code, outside any deferral.
 #[cold]
 pub(crate) fn flush(record: &Record) {
-    let mut frame = Frame::virtual_with(sys::block(sys::ASYNC_BITS));
+    let mask = sys::block(sys::ASYNC_BITS) & !record.blocked.load(Ordering::Relaxed);
+    let mut frame = Frame::virtual_with(mask);
     drain(record, &mut frame);
     // What is left came before the program blocked it: the kernel keeps it until that is lifted.
     while let Some(event) = take(record, 0) {
@@ -296,11 +297,11 @@ fn take(record: &Record, mask: u64) -> Option<RawEvent> {
 /// mask that the thread will go on with, and what that blocks stays stored: this may run on top of a
 /// foreign handler that an outer call of this very function has called.
 fn drain(record: &Record, frame: &mut Frame) {
+    let at_first = *frame.mask();
     loop {
-        *frame.mask() &= !record.blocked.load(Ordering::Relaxed);
-        // What only a full queue of ours blocks is delivered all the same, into its spare places: the
-        // kernel may keep younger ones, and it has no way to put one in front of them.
-        let held = engine::get().holds.held_on(record.tid.load(Ordering::Relaxed));
+        // What a hold blocks that was placed meanwhile is delivered all the same, into the queue's spare
+        // places: the kernel may keep younger ones, and it has no way to put one in front of them.
+        let held = engine::get().holds.held_on(record.tid.load(Ordering::Relaxed)) & !at_first;
         let Some(event) = take(record, *frame.mask() & !held) else { break };
         deliver_stored(record, &event, frame);
     }
@@ -317,25 +318,16 @@ fn deliver_stored(record: &Record, event: &RawEvent, frame: &mut Frame) {
     }
 }
 
-/// What a foreign handler gets for a machine context, with the word below it that the kernel's has.
-#[repr(C)]
-struct Interrupted {
-    restorer: usize,
-    context: libc::ucontext_t,
-}
-
 /// Calls a foreign handler in ordinary code, with a machine context of here and now: what the signal
 /// interrupted has gone on long ago. The event is out of the store already, and nothing is held, so
 /// the handler may leave by `siglongjmp`.
 fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut Frame) {
     // SAFETY: all zero bytes are a valid `ucontext_t`.
-    let zero: libc::ucontext_t = unsafe { core::mem::zeroed() };
-    let mut here = Interrupted { restorer: sys::arch::restorer(), context: zero };
-    let context = &mut here.context;
-    // SAFETY: `context` is valid for writing.
-    unsafe { libc::getcontext(context) };
-    *sys::context_mask(context) = *frame.mask();
-    let mut info = *arrival.info;
+    let mut here: libc::ucontext_t = unsafe { core::mem::zeroed() };
+    // SAFETY: `here` is valid for writing.
+    unsafe { libc::getcontext(&raw mut here) };
+    *sys::context_mask(&mut here) = *frame.mask();
+    let mut made = SignalFrame::imitate(&here, arrival.info);
     type Handler = extern "C-unwind" fn(i32, *mut libc::siginfo_t, *mut c_void);
     // SAFETY: `target` is the address of a handler that the program gave to sigaction(2); one of the
     // one-argument form ignores the other registers.
@@ -346,8 +338,9 @@ fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut 
         sys::block(sys::bit(doorbell::SIGNAL));
         doorbell::ring(dispatch::tid(arrival.record));
     }
-    handler(arrival.number, &raw mut info, core::ptr::from_mut(context).cast());
-    *frame.mask() = *sys::context_mask(context);
+    let (info, context) = made.arguments();
+    handler(arrival.number, info, context);
+    *frame.mask() = made.mask();
     sys::block(sys::ASYNC_BITS);
     if next.after != 0 {
         let _taken = dispatch::run_after(arrival, frame);

@@ -123,6 +123,10 @@ impl Builder {
 
     /// Only looks: when nobody handles the signal, its default action is taken all the same, with the
     /// true exit status and core dump. Without this a subscription handles.
+    ///
+    /// A default action that ends the process waits for observers on the dispatcher, and is then taken
+    /// there. It does not wait for a thread's safe point or for the reader of an inbox: observe such a
+    /// signal on the dispatcher or in the immediate context.
     pub fn observe(mut self) -> Self {
         self.observes = true;
         self

@@ -8,6 +8,7 @@
 //! It never ends: a handler may need it at any time. In a forked child it does not exist; `process`
 //! starts another there.
 
+use super::doom::Doom;
 use super::entry::Entry;
 use super::eventcount::EventCount;
 use crate::defer::Critical;
@@ -30,6 +31,7 @@ pub(crate) struct Dispatcher {
     forks: AtomicUsize,
     list: Lock<List>,
     hook: Lock<Option<Arc<Hook>>>,
+    pub doom: Doom,
     /// Held while a subscriber's code runs on the thread.
     at_work: Lock<()>,
     panics: AtomicUsize,
@@ -131,6 +133,7 @@ impl Dispatcher {
             forks: AtomicUsize::new(0),
             list: Lock::new(List { entries: Vec::new(), running: false }),
             hook: Lock::new(None),
+            doom: Doom::new(),
             at_work: Lock::new(()),
             panics: AtomicUsize::new(0),
         }
@@ -215,6 +218,7 @@ impl Dispatcher {
     pub(crate) unsafe fn reset_after_fork(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
         self.forks.fetch_add(1, Ordering::SeqCst);
+        self.doom.reset_after_fork();
         let mut list = self.list.lock();
         list.running = is_current();
         if is_current() {
@@ -305,10 +309,10 @@ fn oldest(served: &mut [Served]) -> Option<(Arc<Entry>, Event)> {
     for one in served.iter_mut().filter(|one| one.front.is_none()) {
         one.front = one.entry.queue().and_then(|queue| queue.take());
     }
-    let first = served
-        .iter_mut()
-        .filter(|one| one.front.is_some())
-        .min_by_key(|one| one.front.as_ref().map(|event| event.arrival_ns))?;
+    let arrival = |one: &Served| one.front.as_ref().map(|event| event.arrival_ns);
+    let first = served.iter_mut().filter(|one| one.front.is_some()).min_by_key(|one| arrival(one));
+    crate::engine::get().dispatcher.doom.strike(first.as_ref().and_then(|first| arrival(first)));
+    let first = first?;
     let event = first.front.take()?;
     Some((Arc::clone(&first.entry), Event::from_raw(event)))
 }

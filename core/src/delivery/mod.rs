@@ -9,6 +9,7 @@
 //! into the kernel (`hold`, `doorbell`). `runner` runs a subscriber's closure and contains its panic.
 
 pub(crate) mod dispatcher;
+pub(crate) mod doom;
 pub(crate) mod doorbell;
 pub(crate) mod entry;
 pub(crate) mod eventcount;

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::{Arrival, Next, count, enter, exit, tid, walk};
+use crate::delivery::doom::Doom;
 use crate::delivery::doorbell;
 use crate::engine;
 use crate::frame::Frame;
@@ -52,10 +53,7 @@ fn settle_rest(
             if !foreign.has(libc::SA_NODEFER) {
                 mask |= sys::bit(arrival.number);
             }
-            if engine::get().holds.held_on(tid(arrival.record)) != 0 {
-                // A hold must not be lifted on top of this handler: its frame would put it back.
-                mask |= sys::bit(doorbell::SIGNAL);
-            }
+            mask |= bell_for(arrival);
             // What this lets through is delivered on top of us right here; nothing is held.
             sys::set_mask(mask);
             return Next { target: foreign.handler, after };
@@ -65,6 +63,15 @@ fn settle_rest(
     }
     if taken || (foreign.handler == libc::SIG_IGN && !arrival.fault) {
         count(arrival.record, Count::Handled, arrival.number);
+        return Next::RETURN;
+    }
+    if arrival.awaited
+        && Doom::concerns(arrival.number)
+        && let Some(event) = arrival.stamped
+    {
+        let dispatcher = &engine::get().dispatcher;
+        dispatcher.doom.put_off(event);
+        dispatcher.wake.notify();
         return Next::RETURN;
     }
     // SAFETY: the kernel delivers numbers 1 to 64 only.
@@ -95,7 +102,14 @@ pub(crate) unsafe extern "C" fn after_foreign(
     let mut arrival = Arrival::new(number, info, record);
     let _taken = run_after(&mut arrival, &mut frame);
     // Whoever called the handler that has returned, if it was not the kernel, goes on under its mask.
-    sys::set_mask(mask);
+    sys::set_mask(mask | bell_for(&arrival));
+}
+
+/// What a handler's mask needs besides its own while something is held on the thread: a hold must not be
+/// lifted on top of a handler, whose frame would put it back.
+pub(super) fn bell_for(arrival: &Arrival<'_>) -> u64 {
+    let held = engine::get().holds.held_on(tid(arrival.record));
+    if held != 0 { sys::bit(doorbell::SIGNAL) } else { 0 }
 }
 
 /// Runs the entries after the legacy action; whether one of them took the signal.

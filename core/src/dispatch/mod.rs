@@ -68,6 +68,8 @@ pub(crate) struct Arrival<'a> {
     pub fault: bool,
     /// The entries have had their turn in this delivery: a handler behind us chains to us.
     pub continuation: bool,
+    /// An observer on the dispatcher is to run before a default action that ends the process.
+    pub awaited: bool,
     /// This is a `vfork` child: the queues it sees are its parent's.
     pub borrowed: bool,
 }
@@ -86,6 +88,7 @@ impl<'a> Arrival<'a> {
             stamped: None,
             fault: false,
             continuation: false,
+            awaited: false,
             borrowed: false,
         }
     }
@@ -233,9 +236,9 @@ fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     // SAFETY: `enter` made this a reader until `exit`.
     let older = unsafe { slot.chain() }.is_some_and(|chain| chain.older.is_some());
     exit(arrival.record, reading);
-    arrival.continuation = older && frame.mark_as_ours();
+    arrival.continuation = older && frame.mark_as_ours(arrival.info);
     let next = if arrival.continuation { deliver(arrival, frame) } else { route(arrival, frame) };
-    sys::set_mask(before);
+    sys::set_mask(before | behind::bell_for(arrival));
     next
 }
 

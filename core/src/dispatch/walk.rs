@@ -127,6 +127,7 @@ fn each(
                 if !arrival.fault && entry.is_armed() && concerns(queue, chain, arrival) =>
             {
                 enqueue(queue, arrival, frame);
+                arrival.awaited |= entry.observes && matches!(queue.consumer, Consumer::Dispatcher);
                 taken |= !entry.observes;
             }
             Kind::Queued { queue, .. } => give_up(queue, arrival),
