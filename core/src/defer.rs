@@ -24,6 +24,7 @@ use crate::delivery::doorbell;
 use crate::dispatch::{self, Arrival, Next};
 use crate::engine;
 use crate::event::RawEvent;
+use crate::event::stamp::Stamp;
 use crate::frame::{Frame, SignalFrame};
 use crate::sync::{Ordering, compiler_fence};
 use crate::sys;
@@ -257,7 +258,7 @@ fn store(record: &Record, arrival: &Arrival<'_>, frame: &mut Frame) {
     let deferred = unsafe { record.deferred() };
     // Only a program that unblocks signals inside the section gets here with the store full; what does
     // not even find a shared place goes behind what the kernel keeps already.
-    if !deferred.push(RawEvent::now(arrival.info, tid)) {
+    if !deferred.push(Stamp::now(tid).event(arrival.info)) {
         dispatch::return_to_kernel(arrival, tid, slot);
     }
     record.attention.fetch_or(attention::DEFERRED, Ordering::SeqCst);
@@ -311,7 +312,7 @@ fn deliver_stored(record: &Record, event: &RawEvent, frame: &mut Frame) {
     // SAFETY: everything asynchronous is blocked, and the reference ends here.
     let more = !unsafe { record.deferred() }.is_empty();
     let mut arrival = Arrival::new(event.info.si_signo, &event.info, Record::current());
-    arrival.stamped = Some(*event);
+    arrival.stamped = Some(event.stamp());
     let next = dispatch::deliver(&mut arrival, frame);
     if next.target != 0 {
         call_foreign(more, &next, &mut arrival, frame);

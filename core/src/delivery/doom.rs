@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 use crate::event::RawEvent;
+use crate::event::stamp::Stamp;
 use crate::frame::Frame;
 use crate::signal::Signal;
 use crate::sync::{AtomicU32, Ordering};
@@ -35,12 +36,14 @@ impl Doom {
         Self { state: AtomicU32::new(0), event: UnsafeCell::new(MaybeUninit::uninit()) }
     }
 
-    /// Leaves the default action for `event` to the dispatcher, which the caller wakes. The first signal
+    /// Leaves the default action for a signal to the dispatcher, which the caller wakes. The first signal
     /// that does so ends the process; what comes later makes no difference.
-    pub(crate) fn put_off(&self, event: RawEvent) {
+    pub(crate) fn put_off(&self, info: &libc::siginfo_t, stamp: Stamp) {
         if self.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             // SAFETY: only the winner of the exchange gets here.
-            unsafe { &mut *self.event.get() }.write(event);
+            let place = unsafe { &mut *self.event.get() };
+            // SAFETY: a place for one event.
+            unsafe { stamp.write(info, place.as_mut_ptr()) };
             self.state.store(2, Ordering::Release);
         }
     }

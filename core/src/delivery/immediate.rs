@@ -8,7 +8,8 @@
 //! runs; its lifetime keeps it from escaping.
 #![allow(unsafe_code)]
 
-use crate::event::{Event, RawEvent};
+use crate::event::Event;
+use crate::event::stamp::Stamp;
 use crate::signal::Signal;
 use core::marker::PhantomData;
 
@@ -63,7 +64,7 @@ pub(crate) type Callback = Box<dyn Fn(&mut Delivery<'_>) -> Verdict + Send + Syn
 pub struct Delivery<'a> {
     pub(crate) info: &'a libc::siginfo_t,
     pub(crate) context: *mut libc::ucontext_t,
-    pub(crate) stamped: Option<&'a RawEvent>,
+    pub(crate) stamped: Option<Stamp>,
     pub(crate) tid: i32,
     pub(crate) fault: bool,
     pub(crate) lives: PhantomData<&'a mut libc::ucontext_t>,
@@ -84,9 +85,7 @@ impl Delivery<'_> {
     /// An owned event, stamped with the time of its arrival: now, or, for a deferred delivery, when
     /// the kernel delivered it.
     pub fn event(&self) -> Event {
-        Event::from_raw(
-            self.stamped.copied().unwrap_or_else(|| RawEvent::now(self.info, self.tid())),
-        )
+        Event::from_raw(self.stamped.unwrap_or_else(|| Stamp::now(self.tid())).event(self.info))
     }
 
     /// The kernel's id of the receiving thread.

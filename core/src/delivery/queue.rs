@@ -17,6 +17,7 @@ use super::eventcount::EventCount;
 use super::ring::Ring;
 use crate::engine;
 use crate::event::RawEvent;
+use crate::event::stamp::Stamp;
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sys;
 use crate::sys::lock::Lock;
@@ -161,9 +162,11 @@ impl Queue {
     }
 
     /// Fills a reserved place, and holds the signal on this thread when the capacity is reached.
-    pub(crate) fn commit(&self, event: RawEvent, tid: i32, mask: &mut u64) {
-        let signal = event.info.si_signo;
-        if self.ring.push(event).is_err() {
+    #[allow(unsafe_code)]
+    pub(crate) fn commit(&self, info: &libc::siginfo_t, stamp: Stamp, mask: &mut u64) {
+        let signal = info.si_signo;
+        // SAFETY: the ring passes a place for one event.
+        if !self.ring.push_with(|at| unsafe { stamp.write(info, at) }) {
             // As many consumers as the ring has spare cells are stopped in the middle of `pop`.
             self.cancel();
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +174,7 @@ impl Queue {
         }
         self.tally.queued.fetch_add(1, Ordering::Relaxed);
         if self.len() >= self.capacity && matches!(self.overflow, Overflow::Backpressure) {
-            self.hold(signal, tid, mask);
+            self.hold(signal, stamp.tid, mask);
         }
         self.wake();
     }
@@ -191,9 +194,9 @@ impl Queue {
     }
 
     /// Queues an event under a policy that may drop or merge it.
-    pub(crate) fn offer(&self, event: RawEvent, tid: i32, mask: &mut u64) {
+    pub(crate) fn offer(&self, info: &libc::siginfo_t, stamp: Stamp, mask: &mut u64) {
         if let Some(merged) = &self.merged
-            && let Some(count) = merged.get(event.info.si_signo as usize)
+            && let Some(count) = merged.get(info.si_signo as usize)
             && count.fetch_add(1, Ordering::SeqCst) > 0
         {
             self.tally.queued.fetch_add(1, Ordering::Relaxed);
@@ -202,7 +205,7 @@ impl Queue {
         // Bounded: whoever drops the oldest competes with consumers that take it.
         for _ in 0..4 {
             if self.reserve() {
-                return self.commit(event, tid, mask);
+                return self.commit(info, stamp, mask);
             }
             if !matches!(self.overflow, Overflow::DropOldest) || self.ring.pop().is_none() {
                 break;
@@ -210,8 +213,7 @@ impl Queue {
             self.length.fetch_sub(1, Ordering::SeqCst);
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(count) = self.merged.as_ref().and_then(|m| m.get(event.info.si_signo as usize))
-        {
+        if let Some(count) = self.merged.as_ref().and_then(|m| m.get(info.si_signo as usize)) {
             count.store(0, Ordering::SeqCst); // Nothing queued stands for later ones.
         }
         self.tally.dropped.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,11 @@
 //! A bounded queue of plain values: many producers in signal handlers, many consumers.
 //!
-//! **`push` and `pop` run inside signal handlers.** Neither ever waits for another thread, nor for
+//! **`push_with` and `pop` run inside signal handlers.** Neither ever waits for another thread, nor for
 //! the code that the handler interrupted.
 //!
 //! Problem: the well-known bounded queues wait in one rare case. `crossbeam_queue::ArrayQueue::push`
 //! spins while the cell it needs is being emptied; when the emptying code is what this very handler
-//! interrupted, that is for ever. Here `push` calls the ring full instead, and the caller has an
+//! interrupted, that is for ever. Here pushing calls the ring full instead, and the caller has an
 //! answer to *full* anyway. Likewise `pop` calls the ring empty while the cell at its head is being
 //! filled; whoever fills it tells the consumer when it has.
 //!
@@ -70,37 +70,46 @@ impl<T: Copy> Ring<T> {
         (unsafe { self.cells.get_unchecked(index) }, (position >> self.shift).wrapping_mul(2))
     }
 
-    /// Appends, or gives the value back when no cell is free right now.
-    pub(crate) fn push(&self, value: T) -> Result<(), T> {
+    /// Appends what `fill` writes into the cell, or returns false when no cell is free right now.
+    pub(crate) fn push_with(&self, fill: impl FnOnce(*mut T)) -> bool {
         let mut position = self.tail.0.load(Ordering::Relaxed);
         loop {
             let (cell, free) = self.at(position);
             // ORDERING: Acquire pairs with the Release in `pop`: the last value has been read out.
             let ahead = cell.sequence.load(Ordering::Acquire).wrapping_sub(free) as isize;
             if ahead < 0 {
-                return Err(value);
+                return false;
             }
             if ahead > 0 {
                 position = self.tail.0.load(Ordering::Relaxed);
                 continue;
             }
             let next = position.wrapping_add(1);
-            match self.tail.0.compare_exchange_weak(
+            let claim = self.tail.0.compare_exchange_weak(
                 position,
                 next,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
-            ) {
+            );
+            match claim {
                 Ok(_) => {
-                    // SAFETY: the position was claimed just now and the cell is free.
-                    cell.value.with_mut(|at| unsafe { (*at).write(value) });
+                    // The position was claimed just now and the cell is free: it is ours to write.
+                    cell.value.with_mut(|at| fill(at.cast::<T>()));
                     // ORDERING: Release pairs with the Acquire in `pop`.
                     cell.sequence.store(free.wrapping_add(1), Ordering::Release);
-                    return Ok(());
+                    return true;
                 }
                 Err(actual) => position = actual,
             }
         }
+    }
+
+    /// Appends a value, or gives it back when no cell is free right now.
+    #[cfg(test)]
+    pub(crate) fn push(&self, value: T) -> Result<(), T> {
+        // SAFETY: `push_with` passes a place for one value.
+        let pushed = self.push_with(|at| unsafe { at.write(value) });
+        if pushed { Ok(()) } else { Err(value) }
     }
 
     /// Takes the oldest value, or `None` when there is none that is completely written.

@@ -67,10 +67,10 @@ fn settle_rest(
     }
     if arrival.awaited
         && Doom::concerns(arrival.number)
-        && let Some(event) = arrival.stamped
+        && let Some(stamp) = arrival.stamped
     {
         let dispatcher = &engine::get().dispatcher;
-        dispatcher.doom.put_off(event);
+        dispatcher.doom.put_off(arrival.info, stamp);
         dispatcher.wake.notify();
         return Next::RETURN;
     }

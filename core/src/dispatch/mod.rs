@@ -35,7 +35,7 @@ pub(crate) use walk::return_to_kernel;
 use crate::defer;
 use crate::delivery::doorbell;
 use crate::engine;
-use crate::event::RawEvent;
+use crate::event::stamp::Stamp;
 use crate::fault;
 use crate::frame::Frame;
 use crate::sync::Ordering;
@@ -63,8 +63,8 @@ pub(crate) struct Arrival<'a> {
     pub number: i32,
     pub info: &'a libc::siginfo_t,
     pub record: Option<&'static Record>,
-    /// The copy for queues, made when the first one needs it (or when it was deferred).
-    pub stamped: Option<RawEvent>,
+    /// When and where it arrived, noted when the first one needs it (or when it was deferred).
+    pub stamped: Option<Stamp>,
     pub fault: bool,
     /// The entries have had their turn in this delivery: a handler behind us chains to us.
     pub continuation: bool,

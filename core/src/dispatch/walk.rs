@@ -8,7 +8,7 @@ use crate::delivery::entry::{Entry, Kind};
 use crate::delivery::immediate::{Delivery, Verdict};
 use crate::delivery::queue::{Consumer, Queue};
 use crate::engine;
-use crate::event::RawEvent;
+use crate::event::stamp::Stamp;
 use crate::frame::Frame;
 use crate::sync::Ordering;
 use crate::sys::{self, Errno};
@@ -53,7 +53,7 @@ pub(super) fn run(entries: &[Arc<Entry>], arrival: &Arrival<'_>, frame: &Frame) 
     let mut delivery = Delivery {
         info: arrival.info,
         context: frame.context_ptr(),
-        stamped: arrival.stamped.as_ref(),
+        stamped: arrival.stamped,
         tid: arrival.record.map_or(0, |record| record.tid.load(Ordering::Relaxed)),
         fault: arrival.fault,
         lives: PhantomData,
@@ -213,9 +213,9 @@ pub(crate) fn return_to_kernel(arrival: &Arrival<'_>, tid: i32, slot: &Slot) {
 
 fn enqueue(queue: &Queue, arrival: &mut Arrival<'_>, frame: &mut Frame) {
     let tid = tid(arrival.record);
-    let event = *arrival.stamped.get_or_insert_with(|| RawEvent::now(arrival.info, tid));
+    let stamp = *arrival.stamped.get_or_insert_with(|| Stamp::now(tid));
     match queue.overflow {
-        Overflow::Backpressure => queue.commit(event, tid, frame.mask()),
-        _ => queue.offer(event, tid, frame.mask()),
+        Overflow::Backpressure => queue.commit(arrival.info, stamp, frame.mask()),
+        _ => queue.offer(arrival.info, stamp, frame.mask()),
     }
 }

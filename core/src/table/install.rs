@@ -68,7 +68,12 @@ pub(super) fn take(
     let installed = writer.installed & sys::bit(number) != 0;
     let mut chain = match current {
         Some(chain) if actual.is_ours() => chain.clone(),
-        Some(chain) => in_front_of(slot, chain, actual),
+        Some(chain) => {
+            if installed {
+                writer.exposed |= sys::bit(number);
+            }
+            in_front_of(slot, chain, actual, writer.exposed & sys::bit(number) != 0)
+        }
         None => Chain::new(actual),
     };
     if let Some(entry) = entry {
@@ -100,14 +105,14 @@ pub(super) fn take(
 
 /// The signal has been ours before and is not now. What is in the kernel stands behind us from here on.
 ///
-/// A handler that was not behind us before may have saved our stub as what it found, whether it took the
-/// signal from entries that are there or from ones that have left since. If it chains to the stub, the
-/// call must go on to what was behind us then, and not to the entries again (see `dispatch`).
-fn in_front_of(slot: &Slot, chain: &Chain, actual: KernelAction) -> Chain {
+/// If somebody has ever taken the signal from us, a handler that was not behind us before may hold our
+/// stub as what it found. If it chains to the stub, the call must go on to what was behind us then, and
+/// not to the entries again (see `dispatch`).
+fn in_front_of(slot: &Slot, chain: &Chain, actual: KernelAction, exposed: bool) -> Chain {
     let before = slot.original(&chain.foreign);
     slot.spent.store(false, Ordering::SeqCst);
     let chain = chain.behind(actual);
-    if actual.is_handler() && actual.handler != before.handler {
+    if exposed && actual.is_handler() && actual.handler != before.handler {
         chain.with_older(before)
     } else {
         chain
@@ -146,6 +151,7 @@ pub(super) fn remove(
     }
     if !actual.is_ours() {
         writer.usurped |= bit;
+        writer.exposed |= bit;
         return Removal::TakenOver;
     }
     match sys::sigaction(number, Some(&original)) {
@@ -153,6 +159,7 @@ pub(super) fn remove(
             // Taken between our two calls: theirs is the newer wish.
             let _put_back = sys::sigaction(number, Some(&replaced));
             writer.usurped |= bit;
+            writer.exposed |= bit;
             Removal::TakenOver
         }
         _ => Removal::Restored,

@@ -41,6 +41,8 @@ pub(crate) struct Writer {
     pinned: u64,
     /// Signals that somebody took from us behind our back, until we take them again.
     pub(crate) usurped: u64,
+    /// Those that somebody has ever taken: there may be handlers that hold our stub as what they found.
+    pub(crate) exposed: u64,
 }
 
 /// Replaced chains kept until a removal waits anyway; more than this many and a subscription waits.
@@ -48,7 +50,7 @@ const RETIRED_LIMIT: usize = 64;
 
 impl Writer {
     pub(crate) const fn new() -> Self {
-        Self { retired: Vec::new(), installed: 0, pinned: 0, usurped: 0 }
+        Self { retired: Vec::new(), installed: 0, pinned: 0, usurped: 0, exposed: 0 }
     }
 }
 

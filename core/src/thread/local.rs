@@ -75,8 +75,9 @@ fn discard_front(local: &Local) {
 /// The oldest event that waits for the calling thread, over all its queues, with what to run for it.
 pub(crate) fn next(record: &Record) -> Option<(Arc<Entry>, Closure, Event)> {
     let locals = &mut of_this_thread(record).0;
-    for local in locals.iter_mut() {
-        if local.front.is_none() {
+    // Twice, for the reason given in `delivery::dispatcher::oldest`.
+    for _ in 0..2 {
+        for local in locals.iter_mut().filter(|local| local.front.is_none()) {
             local.front = local.entry.queue().and_then(|queue| queue.take());
         }
     }
