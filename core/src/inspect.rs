@@ -130,6 +130,8 @@ pub struct EntryInfo {
     pub place: Place,
     /// Whether it only looks.
     pub observes: bool,
+    /// False when it has been stopped: disarmed, or, in a forked child, found in the middle of its code.
+    pub armed: bool,
     /// The place in the source where it was subscribed, as `file:line:column`.
     pub location: String,
     /// Its queue's capacity; none in the immediate context.
@@ -211,6 +213,7 @@ fn row(engine: &Engine, signal: Signal, usurped: bool) -> Option<Row> {
         priority: entry.priority,
         place: entry.place,
         observes: entry.observes,
+        armed: entry.is_armed(),
         location: entry.location.to_string(),
         capacity: entry.queue().map(|queue| queue.capacity()),
         overflow: entry.queue().map(|queue| queue.overflow),
@@ -278,6 +281,9 @@ fn write_entry(f: &mut fmt::Formatter<'_>, entry: &EntryInfo) -> fmt::Result {
     let context = format!("{:?}", entry.context).to_lowercase();
     let verb = if entry.observes { "observes" } else { "handles" };
     write!(f, "  {:<10} {:<8} {:>4}  {}", context, verb, entry.priority, entry.name)?;
+    if !entry.armed {
+        write!(f, " (stopped)")?;
+    }
     if entry.place == Place::AfterLegacy {
         write!(f, " (after legacy)")?;
     }

@@ -233,8 +233,12 @@ fn nothing_dangles() {
         let _at_end = Stop(&stop);
         scope.spawn(|| {
             while !stop.load(SeqCst) {
-                let _maybe_ended = send::to_thread(TARGET.load(SeqCst), Signal::USR1);
-                let _maybe_ended = send::to_thread(TARGET.load(SeqCst), Signal::USR2);
+                let (target, seen) = (TARGET.load(SeqCst), ON_ALTERNATE.load(SeqCst));
+                let _maybe_ended = send::to_thread(target, Signal::USR1);
+                let _maybe_ended = send::to_thread(target, Signal::USR2);
+                // As fast as they are handled, and no faster: the thread is to get on, too.
+                let handled = || ON_ALTERNATE.load(SeqCst) != seen || TARGET.load(SeqCst) != target;
+                (0..1000).take_while(|_| !handled()).for_each(|_| std::hint::spin_loop());
                 std::thread::yield_now();
             }
         });

@@ -88,6 +88,8 @@ fn stress_malloc(stop: &AtomicBool) {
 /// Signals each of 64 threads 100 times while they allocate; then each uses the plugin's copy itself.
 fn shoot_at_64_threads(load: impl FnOnce() -> Plugin) {
     const THREADS: usize = 64;
+    // Nobody handles it: what it has by default is ignored, not deadly.
+    sigplane_tests::raw::install(signal().number(), libc::SIG_IGN, 0, &[]);
     let (stop, start) = (AtomicBool::new(false), Barrier::new(THREADS + 1));
     let (tell, told) = mpsc::channel();
     let (hand_over, deferred) = (std::sync::OnceLock::new(), AtomicUsize::new(0));
@@ -116,6 +118,7 @@ fn shoot_at_64_threads(load: impl FnOnce() -> Plugin) {
         eventually("every signal in the handler", || (plugin.count)() == THREADS * 100);
         eventually("every signal on the dispatcher", || (plugin.dispatched)() == THREADS * 100);
         stop.store(true, SeqCst);
+        start.wait();
     });
     assert_eq!(deferred.into_inner(), THREADS);
 }

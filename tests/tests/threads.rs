@@ -97,7 +97,11 @@ fn come_and_go() {
         scope.spawn(|| {
             // A thread may have ended meanwhile; the kernel says so, and that is all right.
             while !stop.load(SeqCst) {
-                let _sent = send::to_thread(TARGET.load(SeqCst), Signal::USR1);
+                let (target, seen) = (TARGET.load(SeqCst), HANDLED.load(SeqCst));
+                let _sent = send::to_thread(target, Signal::USR1);
+                // As fast as they are handled, and no faster: the thread is to get on, too.
+                let handled = || HANDLED.load(SeqCst) != seen || TARGET.load(SeqCst) != target;
+                (0..1000).take_while(|_| !handled()).for_each(|_| std::hint::spin_loop());
                 std::thread::yield_now();
             }
         });

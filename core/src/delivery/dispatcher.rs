@@ -306,14 +306,18 @@ fn refresh(dispatcher: &Dispatcher, served: &mut Vec<Served>) -> usize {
 
 /// The event that arrived first; of equal ones that of the highest priority, which stands first.
 fn oldest(served: &mut [Served]) -> Option<(Arc<Entry>, Event)> {
-    // Twice: while the first pass goes from one queue to the next, one it has found empty may get an event
-    // and a later one another, which the pass then finds. What is older than anything found in the first
-    // pass, and came in on the same thread, is in its queue by the second.
-    for _ in 0..2 {
-        for one in served.iter_mut().filter(|one| one.front.is_none()) {
-            one.front = one.entry.queue().and_then(|queue| queue.take());
-        }
-    }
+    // Again until a pass finds nothing new: while one goes from queue to queue, a queue that it has found
+    // empty may get an event and a later queue another, which the pass then finds. What is older than
+    // anything found in a pass, and came in on the same thread, is in its queue by the next.
+    let fetch = |one: &mut Served| {
+        one.front = one.entry.queue().and_then(|queue| queue.take());
+        one.front.is_some()
+    };
+    while served
+        .iter_mut()
+        .filter(|one| one.front.is_none())
+        .fold(false, |new, one| fetch(one) | new)
+    {}
     let arrival = |one: &Served| one.front.as_ref().map(|event| event.arrival_ns);
     let first = served.iter_mut().filter(|one| one.front.is_some()).min_by_key(|one| arrival(one));
     crate::engine::get().dispatcher.doom.strike(first.as_ref().and_then(|first| arrival(first)));

@@ -21,6 +21,10 @@ use crate::sys;
 use crate::table::default_action;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
+use core::time::Duration;
+
+/// How long a handler waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Doom {
     /// 0: none; 1: being written; 2: written.
@@ -34,6 +38,16 @@ unsafe impl Sync for Doom {}
 impl Doom {
     pub(crate) const fn new() -> Self {
         Self { state: AtomicU32::new(0), event: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+
+    /// Holds the calling handler's thread back until the dispatcher has struck: the program does not go on
+    /// after a deadly signal. But not for ever, because an observer may be waiting for a lock that the
+    /// interrupted code holds; then the process ends a little later.
+    pub(crate) fn await_end(&self) {
+        let end = sys::now() + PATIENCE;
+        while sys::now() < end && self.state.load(Ordering::Acquire) != 0 {
+            sys::futex_wait(&self.state, 2, Some(end));
+        }
     }
 
     /// Leaves the default action for a signal to the dispatcher, which the caller wakes. The first signal

@@ -72,6 +72,7 @@ fn settle_rest(
         let dispatcher = &engine::get().dispatcher;
         dispatcher.doom.put_off(arrival.info, stamp);
         dispatcher.wake.notify();
+        dispatcher.doom.await_end();
         return Next::RETURN;
     }
     // SAFETY: the kernel delivers numbers 1 to 64 only.

@@ -68,6 +68,8 @@ pub(crate) struct Arrival<'a> {
     pub fault: bool,
     /// The entries have had their turn in this delivery: a handler behind us chains to us.
     pub continuation: bool,
+    /// The handler behind us is also the one that called us: its turn is now, and not again.
+    pub bypass: bool,
     /// An observer on the dispatcher is to run before a default action that ends the process.
     pub awaited: bool,
     /// This is a `vfork` child: the queues it sees are its parent's.
@@ -88,6 +90,7 @@ impl<'a> Arrival<'a> {
             stamped: None,
             fault: false,
             continuation: false,
+            bypass: false,
             awaited: false,
             borrowed: false,
         }
@@ -237,9 +240,21 @@ fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     let older = unsafe { slot.chain() }.is_some_and(|chain| chain.older.is_some());
     exit(arrival.record, reading);
     arrival.continuation = older && frame.mark_as_ours(arrival.info);
+    arrival.bypass = older && !arrival.continuation && is_in_kernel_too(arrival);
     let next = if arrival.continuation { deliver(arrival, frame) } else { route(arrival, frame) };
     sys::set_mask(before | behind::bell_for(arrival));
     next
+}
+
+/// Whether the foreign handler behind us has also taken the signal from us again.
+fn is_in_kernel_too(arrival: &Arrival<'_>) -> bool {
+    let kernel = sys::sigaction(arrival.number, None).unwrap_or(KernelAction::DEFAULT);
+    let reading = enter(arrival.record);
+    // SAFETY: `enter` made this a reader until `exit`.
+    let chain = unsafe { engine::get().slot(arrival.number).chain() };
+    let same = chain.is_some_and(|chain| chain.foreign.handler == kernel.handler);
+    exit(arrival.record, reading);
+    same
 }
 
 /// Steps 3, 4 and 6.
@@ -275,6 +290,7 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     } else {
         (walk::run(chain.first(), arrival, frame), chain.foreign)
     };
+    let foreign = if arrival.bypass { chain.older.unwrap_or(foreign) } else { foreign };
     // A handler that took the signal from us is called, not jumped to: should it end with a jump to
     // us, the stub can tell.
     let after = usize::from(chain.has_second() || chain.older.is_some());

@@ -12,8 +12,10 @@
 use super::lock::Lock;
 use core::ffi::c_void;
 
-/// What a handler needs besides the kernel's frame: ours, and a legacy handler's that may print.
-const ROOM: usize = 64 * 1024;
+/// What handlers need besides the kernel's frame: ours, legacy ones that print, and some of those nested
+/// (a `siglongjmp` that restores a mask lets the next one in while it is still on this stack). Pages
+/// that are never touched cost nothing.
+const ROOM: usize = 256 * 1024;
 const PAGE: usize = 4096;
 
 /// A mapped alternate stack, its guard page excluded.

@@ -75,11 +75,12 @@ fn discard_front(local: &Local) {
 /// The oldest event that waits for the calling thread, over all its queues, with what to run for it.
 pub(crate) fn next(record: &Record) -> Option<(Arc<Entry>, Closure, Event)> {
     let locals = &mut of_this_thread(record).0;
-    // Twice, for the reason given in `delivery::dispatcher::oldest`.
-    for _ in 0..2 {
-        for local in locals.iter_mut().filter(|local| local.front.is_none()) {
-            local.front = local.entry.queue().and_then(|queue| queue.take());
-        }
+    // Again until nothing new is found, for the reason given in `delivery::dispatcher::oldest`.
+    let fetch = |local: &mut Local| {
+        local.front = local.entry.queue().and_then(|queue| queue.take());
+        local.front.is_some()
+    };
+    while locals.iter_mut().filter(|at| at.front.is_none()).fold(false, |new, at| fetch(at) | new) {
     }
     let oldest = locals.iter_mut().filter(|local| local.front.is_some()).min_by_key(|local| {
         (
