@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Barrier, mpsc};
+use std::sync::{Barrier, Mutex, mpsc};
 
 fn plugin() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
@@ -88,6 +88,7 @@ fn stress_malloc(stop: &AtomicBool) {
 /// Signals each of 64 threads 100 times while they allocate; then each uses the plugin's copy itself.
 fn shoot_at_64_threads(load: impl FnOnce() -> Plugin) {
     const THREADS: usize = 64;
+    static TURN: Mutex<()> = Mutex::new(());
     // Nobody handles it: what it has by default is ignored, not deadly.
     sigplane_tests::raw::install(signal().number(), libc::SIG_IGN, 0, &[]);
     let (stop, start) = (AtomicBool::new(false), Barrier::new(THREADS + 1));
@@ -102,6 +103,8 @@ fn shoot_at_64_threads(load: impl FnOnce() -> Plugin) {
                 stress_malloc(stop);
                 start.wait();
                 let defer: extern "C" fn(i32) -> usize = *hand_over.get().expect("set before");
+                // One after the other: the plugin counts over all threads.
+                let _turn = TURN.lock().expect("no panic while held");
                 assert_eq!(defer(signal().number()), 1, "held back in the deferral, run after it");
                 deferred.fetch_add(1, SeqCst);
             });
