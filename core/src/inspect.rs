@@ -208,7 +208,7 @@ fn row(engine: &Engine, signal: Signal, usurped: bool) -> Option<Row> {
     };
     let (delivered, handled) = (sum(Count::Delivered), sum(Count::Handled));
     let entries = chain.all().iter().map(|entry| EntryInfo {
-        name: entry.name.to_string(),
+        name: entry.label().into_owned(),
         context: entry.context(),
         priority: entry.priority,
         place: entry.place,

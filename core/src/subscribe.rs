@@ -1,7 +1,7 @@
 //! Subscribing: the one-line form, the builder, and what keeps a subscription alive.
 
-use crate::delivery::entry::{Entry, Kind};
-use crate::delivery::immediate::{Delivery, Verdict};
+use crate::delivery::entry::{Entry, Kind, Queued};
+use crate::delivery::immediate::{Callback, Delivery, Verdict};
 use crate::delivery::inbox::{self, Inbox};
 use crate::delivery::queue::{Consumer, Queue};
 use crate::delivery::runner::Runner;
@@ -170,10 +170,8 @@ impl Builder {
     }
 
     fn entry(self, kind: Kind) -> Arc<Entry> {
-        let name =
-            if self.name.is_empty() { Cow::Owned(self.location.to_string()) } else { self.name };
         Arc::new(Entry {
-            name,
+            name: self.name,
             location: self.location,
             priority: self.priority,
             place: self.place,
@@ -181,6 +179,7 @@ impl Builder {
             set: self.set,
             kind,
             disarmed: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
             next_dead: AtomicPtr::new(core::ptr::null_mut()),
         })
     }
@@ -188,7 +187,7 @@ impl Builder {
     fn queued(self, consumer: Consumer, runner: Option<Runner>) -> Result<Arc<Entry>> {
         self.check(true)?;
         let queue = Queue::new(self.capacity, self.overflow, consumer);
-        Ok(self.entry(Kind::Queued { queue, runner }))
+        Ok(self.entry(Kind::Queued(Box::new(Queued { queue, runner }))))
     }
 
     /// Runs `handler` on the dispatcher thread: see [`on`].
@@ -302,7 +301,7 @@ impl Builder {
         handler: impl Fn(&mut Delivery<'_>) -> Verdict + Send + Sync + 'static,
     ) -> Result<Subscription> {
         self.check(false)?;
-        let entry = self.entry(Kind::Immediate(Box::new(handler)));
+        let entry = self.entry(Kind::Immediate(Callback::new(handler)));
         table::add(&entry)?;
         Ok(Subscription(Some(entry)))
     }
@@ -381,7 +380,7 @@ impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Subscription");
         if let Some(entry) = &self.0 {
-            debug.field("name", &entry.name).field("set", &entry.set);
+            debug.field("name", &entry.label()).field("set", &entry.set);
         }
         debug.finish()
     }
@@ -389,7 +388,7 @@ impl fmt::Debug for Subscription {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("name", &self.name).field("set", &self.set).finish()
+        f.debug_struct("Entry").field("name", &self.label()).field("set", &self.set).finish()
     }
 }
 

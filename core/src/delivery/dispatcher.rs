@@ -328,7 +328,7 @@ fn oldest(served: &mut [Served]) -> Option<(Arc<Entry>, Event)> {
 
 fn run((entry, event): (Arc<Entry>, Event)) {
     let _at_work = crate::engine::get().dispatcher.at_work.lock();
-    if let (Some(runner), Some(queue)) = (entry.runner(), entry.queue()) {
-        runner.run(&event, &entry.name, &queue.tally.panics, || !entry.is_armed());
+    if let Some(runner) = entry.runner() {
+        runner.run(&event, &entry);
     }
 }

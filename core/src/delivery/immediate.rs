@@ -35,7 +35,51 @@ pub enum Verdict {
     Pass,
 }
 
-pub(crate) type Callback = Box<dyn Fn(&mut Delivery<'_>) -> Verdict + Send + Sync>;
+/// A subscriber's handler: one load and one call, where a trait object takes two loads.
+pub(crate) struct Callback {
+    call: unsafe fn(*const (), &mut Delivery<'_>) -> Verdict,
+    data: *mut (),
+    drop: unsafe fn(*mut ()),
+}
+
+// SAFETY: made of a closure that is Send and Sync.
+unsafe impl Send for Callback {}
+// SAFETY: as above.
+unsafe impl Sync for Callback {}
+
+impl Callback {
+    pub(crate) fn new<F>(handler: F) -> Self
+    where
+        F: Fn(&mut Delivery<'_>) -> Verdict + Send + Sync + 'static,
+    {
+        unsafe fn call<F: Fn(&mut Delivery<'_>) -> Verdict>(
+            data: *const (),
+            delivery: &mut Delivery<'_>,
+        ) -> Verdict {
+            // SAFETY: `data` is the closure, which lives as long as the callback.
+            let handler = unsafe { &*data.cast::<F>() };
+            handler(delivery)
+        }
+        unsafe fn free<F>(data: *mut ()) {
+            // SAFETY: made by `Box::into_raw` below, and freed once, by `Drop`.
+            drop(unsafe { Box::from_raw(data.cast::<F>()) });
+        }
+        Self { call: call::<F>, data: Box::into_raw(Box::new(handler)).cast(), drop: free::<F> }
+    }
+
+    #[inline(always)]
+    pub(crate) fn call(&self, delivery: &mut Delivery<'_>) -> Verdict {
+        // SAFETY: `call` was made for the type behind `data`.
+        unsafe { (self.call)(self.data, delivery) }
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        // SAFETY: as in `call`; this is the only drop.
+        unsafe { (self.drop)(self.data) };
+    }
+}
 
 /// A signal in the hands of an immediate handler: what the kernel said, and the machine context.
 ///

@@ -6,7 +6,8 @@
 //! thread that ends the subscription. A closure of the thread context never leaves its thread
 //! (`thread::local`), so this is for the dispatcher's alone.
 
-use crate::sync::{AtomicUsize, Ordering};
+use super::entry::Entry;
+use crate::sync::Ordering;
 use crate::sys::lock::Lock;
 use crate::{Event, dispatcher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,18 +25,13 @@ impl Runner {
 
     /// Runs the closure; afterwards drops it if its subscription has ended meanwhile (only its own
     /// handler can have ended it without waiting).
-    pub(crate) fn run(
-        &self,
-        event: &Event,
-        name: &str,
-        panics: &AtomicUsize,
-        ended: impl Fn() -> bool,
-    ) {
+    pub(crate) fn run(&self, event: &Event, entry: &Entry) {
+        let ended = || !entry.is_armed();
         let mut closure = self.busy.lock();
         if let Some(run) = closure.as_mut()
             && !ended()
         {
-            contain(name, event, panics, || run(event));
+            contain(entry, event, || run(event));
         }
         if ended() {
             drop_contained(closure.take());
@@ -73,10 +69,12 @@ impl Runner {
 }
 
 /// Runs a subscriber's code; a panic in it is counted and passed to the hook, and goes no further.
-pub(crate) fn contain(name: &str, event: &Event, panics: &AtomicUsize, run: impl FnOnce()) {
+pub(crate) fn contain(entry: &Entry, event: &Event, run: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-        panics.fetch_add(1, Ordering::Relaxed);
-        dispatcher::report_panic(name, event, payload.as_ref());
+        if let Some(queue) = entry.queue() {
+            queue.tally.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        dispatcher::report_panic(&entry.label(), event, payload.as_ref());
         drop_contained(payload);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{Arrival, tid};
 use crate::delivery::Overflow;
-use crate::delivery::entry::{Entry, Kind};
+use crate::delivery::entry::{Kind, Link};
 use crate::delivery::immediate::{Delivery, Verdict};
 use crate::delivery::queue::{Consumer, Queue};
 use crate::engine;
@@ -16,18 +16,17 @@ use crate::table::chain::Chain;
 use crate::table::slot::Slot;
 use crate::thread::Record;
 use core::marker::PhantomData;
-use std::sync::Arc;
 
 /// Runs immediate entries; whether one of them took the signal.
 #[inline(always)]
-pub(super) fn immediate(entries: &[Arc<Entry>], delivery: &mut Delivery<'_>) -> bool {
+pub(super) fn immediate(entries: &[Link], delivery: &mut Delivery<'_>) -> bool {
     let errno = Errno::save();
     let mut taken = false;
     for entry in entries {
         if let Kind::Immediate(callback) = &entry.kind
             && entry.is_armed()
         {
-            taken |= callback(delivery) == Verdict::Handled && !entry.observes;
+            taken |= callback.call(delivery) == Verdict::Handled && !entry.observes;
             if delivery.fault && taken {
                 break;
             }
@@ -49,7 +48,7 @@ pub(super) fn delivery<'a>(
 }
 
 /// As `immediate`, for any arrival.
-pub(super) fn run(entries: &[Arc<Entry>], arrival: &Arrival<'_>, frame: &Frame) -> bool {
+pub(super) fn run(entries: &[Link], arrival: &Arrival<'_>, frame: &Frame) -> bool {
     let mut delivery = Delivery {
         info: arrival.info,
         context: frame.context_ptr(),
@@ -101,12 +100,7 @@ pub(super) fn after(
     taken
 }
 
-fn each(
-    entries: &[Arc<Entry>],
-    chain: &Chain,
-    arrival: &mut Arrival<'_>,
-    frame: &mut Frame,
-) -> bool {
+fn each(entries: &[Link], chain: &Chain, arrival: &mut Arrival<'_>, frame: &mut Frame) -> bool {
     let mut taken = false;
     let pid = engine::get().pid();
     for entry in entries {
@@ -122,15 +116,18 @@ fn each(
                     break;
                 }
             }
-            Kind::Queued { .. } if arrival.borrowed => {}
-            Kind::Queued { queue, .. }
-                if !arrival.fault && entry.is_armed() && concerns(queue, chain, arrival) =>
+            Kind::Queued(_) if arrival.borrowed => {}
+            Kind::Queued(queued)
+                if !arrival.fault
+                    && entry.is_armed()
+                    && concerns(&queued.queue, chain, arrival) =>
             {
-                enqueue(queue, arrival, frame);
-                arrival.awaited |= entry.observes && matches!(queue.consumer, Consumer::Dispatcher);
+                enqueue(&queued.queue, arrival, frame);
+                arrival.awaited |=
+                    entry.observes && matches!(queued.queue.consumer, Consumer::Dispatcher);
                 taken |= !entry.observes;
             }
-            Kind::Queued { queue, .. } => give_up(queue, arrival),
+            Kind::Queued(queued) => give_up(&queued.queue, arrival),
         }
     }
     taken
@@ -148,7 +145,7 @@ fn concerns(queue: &Queue, chain: &Chain, arrival: &Arrival<'_>) -> bool {
     let Some(receiver) = arrival.record else {
         return true;
     };
-    let subscribes = |entry: &Arc<Entry>| {
+    let subscribes = |entry: &Link| {
         entry.is_armed()
             && entry.queue().is_some_and(
                 |queue| matches!(&queue.consumer, Consumer::Thread(at) if core::ptr::eq(*at, receiver)),
@@ -159,12 +156,7 @@ fn concerns(queue: &Queue, chain: &Chain, arrival: &Arrival<'_>) -> bool {
 
 /// Takes a place in every queue that must not lose the event. When one has none left, the event goes
 /// back to the kernel before anybody has seen it, so that nobody sees it twice.
-fn admit(
-    entries: &[Arc<Entry>],
-    arrival: &mut Arrival<'_>,
-    frame: &mut Frame,
-    slot: &Slot,
-) -> bool {
+fn admit(entries: &[Link], arrival: &mut Arrival<'_>, frame: &mut Frame, slot: &Slot) -> bool {
     if arrival.fault || arrival.borrowed {
         return true;
     }
@@ -182,7 +174,7 @@ fn admit(
     true
 }
 
-fn lossless(entry: &Arc<Entry>) -> Option<&Queue> {
+fn lossless(entry: &Link) -> Option<&Queue> {
     entry.queue().filter(|queue| queue.overflow == Overflow::Backpressure)
 }
 

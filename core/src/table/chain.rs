@@ -2,7 +2,7 @@
 //!
 //! **Read inside signal handlers.** A writer makes a new one and publishes it; see `publish`.
 
-use crate::delivery::entry::Entry;
+use crate::delivery::entry::{Entry, Link};
 use crate::delivery::queue::Consumer;
 use crate::delivery::{Overflow, Place};
 use crate::sys::KernelAction;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(crate) struct Chain {
     /// Highest priority first, those before the legacy action before those after it; within equal
     /// ones, in the order of subscription.
-    entries: Vec<Arc<Entry>>,
+    entries: Vec<Link>,
     /// Where those that wait for a foreign handler begin.
     split: usize,
     /// The action that was in the kernel when we took the signal, or that we found there since.
@@ -51,12 +51,12 @@ impl Chain {
 
     /// The entries whose turn comes first: all of them, unless a foreign handler stands between.
     #[inline(always)]
-    pub(crate) fn first(&self) -> &[Arc<Entry>] {
+    pub(crate) fn first(&self) -> &[Link] {
         self.entries.get(..self.split).unwrap_or(&[])
     }
 
     /// The entries that follow a foreign handler.
-    pub(crate) fn second(&self) -> &[Arc<Entry>] {
+    pub(crate) fn second(&self) -> &[Link] {
         self.entries.get(self.split..).unwrap_or(&[])
     }
 
@@ -65,7 +65,7 @@ impl Chain {
         self.split < self.entries.len()
     }
 
-    pub(crate) fn all(&self) -> &[Arc<Entry>] {
+    pub(crate) fn all(&self) -> &[Link] {
         &self.entries
     }
 
@@ -75,15 +75,14 @@ impl Chain {
         let at = self.entries.partition_point(|other| rank(other) <= rank(entry));
         let mut entries = Vec::with_capacity(self.entries.len() + 1);
         entries.extend_from_slice(&self.entries[..at]);
-        entries.push(Arc::clone(entry));
+        entries.push(Link::to(entry));
         entries.extend_from_slice(&self.entries[at..]);
         self.replaced(entries)
     }
 
     /// A copy without `entry`.
     pub(crate) fn without(&self, entry: &Entry) -> Self {
-        let keep = |other: &&Arc<Entry>| !core::ptr::eq(Arc::as_ptr(other), entry);
-        self.replaced(self.entries.iter().filter(keep).cloned().collect())
+        self.replaced(self.entries.iter().copied().filter(|other| !other.is(entry)).collect())
     }
 
     /// A copy with another action behind it.
@@ -97,7 +96,7 @@ impl Chain {
         Self { older, ..self.clone() }.replaced(self.entries.clone())
     }
 
-    fn replaced(&self, entries: Vec<Arc<Entry>>) -> Self {
+    fn replaced(&self, entries: Vec<Link>) -> Self {
         let before = entries.partition_point(|entry| entry.place == Place::BeforeLegacy);
         let threads = entries.iter().filter(|entry| {
             entry.queue().is_some_and(|queue| matches!(queue.consumer, Consumer::Thread(_)))

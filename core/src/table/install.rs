@@ -66,6 +66,10 @@ pub(super) fn take(
     // SAFETY: the lock is held.
     let current = unsafe { slot.chain() };
     let installed = writer.installed & sys::bit(number) != 0;
+    if let (Some(chain), Some(entry), true) = (current, entry, installed && actual.is_ours()) {
+        publish(slot, writer, chain.with(entry));
+        return Ok(());
+    }
     let mut chain = match current {
         Some(chain) if actual.is_ours() => chain.clone(),
         Some(chain) => {

@@ -26,6 +26,7 @@ use crate::delivery::entry::Entry;
 use crate::engine::{self, Engine};
 use crate::error::Result;
 use crate::signal::Signal;
+use crate::sync::Ordering;
 use crate::sys;
 use crate::thread::Record;
 use slot::Retired;
@@ -57,29 +58,29 @@ impl Writer {
 /// Adds an entry to the chains of its signals, and takes those signals that are not ours yet.
 pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
     let engine = engine::started();
-    if engine.is_borrowed() {
-        return Err(crate::Error::VforkChild);
-    }
     reap();
     pin_doorbell()?;
+    // The table's own count, for the chains; see `Link`.
+    entry.linked.store(true, Ordering::Relaxed);
+    core::mem::forget(Arc::clone(entry));
     if entry.queue().is_some() {
         doorbell_is_ours(engine)?;
     }
-    let crowded = {
+    let added = {
         let _critical = Critical::enter();
         let mut writer = engine.writer.lock();
-        for signal in entry.set.iter() {
-            if let Err(error) = install::take(engine, &mut writer, signal, Some(entry)) {
-                for taken in entry.set.iter().take_while(|taken| *taken != signal) {
-                    let _undone = install::remove(engine, &mut writer, taken, entry);
-                }
-                return Err(error);
-            }
-        }
-        writer.retired.len() > RETIRED_LIMIT
+        let take = |signal| install::take(engine, &mut writer, signal, Some(entry));
+        let added = entry.set.iter().try_for_each(take);
+        added.map(|()| writer.retired.len() > RETIRED_LIMIT)
     };
-    if crowded {
-        synchronize(engine);
+    match added {
+        Ok(false) => {}
+        Ok(true) => synchronize(engine),
+        Err(error) => {
+            entry.disarm();
+            let _removal = remove_now(engine, entry);
+            return Err(error);
+        }
     }
     Ok(())
 }
@@ -97,7 +98,7 @@ fn doorbell_is_ours(engine: &Engine) -> Result<()> {
 
 /// Makes the doorbell's signal ours for as long as the process lives.
 pub(crate) fn pin_doorbell() -> Result<()> {
-    use crate::sync::{AtomicBool, Ordering};
+    use crate::sync::AtomicBool;
     static PINNED: AtomicBool = AtomicBool::new(false);
     if PINNED.load(Ordering::Acquire) {
         return Ok(());
@@ -142,6 +143,7 @@ fn remove_now(engine: &Engine, entry: &Arc<Entry>) -> Removal {
         }
     }
     synchronize(engine);
+    unlink(entry);
     if let Some(runner) = entry.runner() {
         engine.dispatcher.forget(entry);
         runner.end();
@@ -150,6 +152,15 @@ fn remove_now(engine: &Engine, entry: &Arc<Entry>) -> Removal {
         queue.discard();
     }
     removal
+}
+
+/// Gives up the table's count of an entry that no chain names and no reader can reach any more.
+#[allow(unsafe_code)]
+fn unlink(entry: &Arc<Entry>) {
+    if entry.linked.swap(false, Ordering::Relaxed) {
+        // SAFETY: `add` has forgotten this count, and `linked` says that it has not been given up yet.
+        unsafe { Arc::decrement_strong_count(Arc::as_ptr(entry)) };
+    }
 }
 
 /// Ends the subscriptions that were dropped inside a handler since the last time.
@@ -191,7 +202,7 @@ fn synchronize(engine: &Engine) {
 /// the writer gives time instead, far more than a store buffer needs.
 fn barrier(engine: &Engine) -> bool {
     if !engine.expedited() {
-        crate::sync::fence(crate::sync::Ordering::SeqCst);
+        crate::sync::fence(Ordering::SeqCst);
         return true;
     }
     if sys::membarrier() {

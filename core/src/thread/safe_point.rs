@@ -50,10 +50,9 @@ pub(crate) fn reach(record: &'static Record) -> usize {
         && let Some((entry, closure, event)) = local::next(record)
     {
         events -= 1;
-        if let Some(queue) = entry.queue().filter(|_| entry.is_armed()) {
+        if entry.is_armed() {
             ran += 1;
-            let run = || (closure.borrow_mut())(&event);
-            runner::contain(&entry.name, &event, &queue.tally.panics, run);
+            runner::contain(&entry, &event, || (closure.borrow_mut())(&event));
         }
     }
     while jobs > 0
