@@ -216,9 +216,14 @@ impl Critical {
 
 impl Drop for Critical {
     fn drop(&mut self) {
-        if leave(self.0) && self.0.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0 {
-            flush(self.0);
-        }
+        leave_quietly(self.0);
+    }
+}
+
+/// Leaves a deferral of sigplane's own.
+pub(crate) fn leave_quietly(record: &Record) {
+    if leave(record) && record.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0 {
+        flush(record);
     }
 }
 

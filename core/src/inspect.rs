@@ -206,7 +206,7 @@ fn row(engine: &Engine, signal: Signal, usurped: bool) -> Option<Row> {
         of(&engine.stranger_counts)
             + engine.threads.iter().map(|record| of(&record.counters)).sum::<usize>()
     };
-    let (delivered, handled) = (sum(Count::Delivered), sum(Count::Handled));
+    let (delivered, passed) = (sum(Count::Delivered), sum(Count::Passed));
     let entries = chain.all().iter().map(|entry| EntryInfo {
         name: entry.label().into_owned(),
         context: entry.context(),
@@ -227,8 +227,8 @@ fn row(engine: &Engine, signal: Signal, usurped: bool) -> Option<Row> {
         ours: kernel.is_ours(),
         taken_over: usurped || (slot.is_wanted() && !kernel.is_ours()),
         delivered,
-        handled,
-        passed: delivered.saturating_sub(handled),
+        handled: delivered.saturating_sub(passed),
+        passed,
         deferred: sum(Count::Deferred),
         pushed_back: slot.pushed_back.load(Ordering::Relaxed),
         lost: slot.lost.load(Ordering::Relaxed),

@@ -55,7 +55,6 @@ extern "C" fn prepare() {
     AT_REST.set(engine.dispatcher.rest_for_fork());
     core::mem::forget(engine.writer.lock());
     engine.dispatcher.lock_for_fork();
-    core::mem::forget(engine.threads.unused().lock());
     core::mem::forget(sys::altstack::pool().lock());
     MASK.set(mask);
     FORKING.set(sys::gettid());
@@ -66,8 +65,6 @@ extern "C" fn prepare() {
 unsafe fn unlock(engine: &engine::Engine) {
     // SAFETY: the caller's promise.
     unsafe { sys::altstack::pool().unlock_forgotten() };
-    // SAFETY: the caller's promise.
-    unsafe { engine.threads.unused().unlock_forgotten() };
     // SAFETY: the caller's promise.
     unsafe { engine.dispatcher.unlock_after_fork(AT_REST.get()) };
     // SAFETY: the caller's promise.

@@ -31,7 +31,6 @@ pub(super) fn settle(
     after: usize,
 ) -> Next {
     if taken && (arrival.fault || !foreign.is_handler()) {
-        count(arrival.record, Count::Handled, arrival.number);
         return Next::RETURN;
     }
     settle_rest(arrival, frame, slot, foreign, taken, after)
@@ -48,7 +47,6 @@ fn settle_rest(
     // SIG_DFL and SIG_IGN are looked at before the flags: they are no addresses.
     if foreign.is_handler() {
         if claim(slot, &foreign) {
-            count(arrival.record, Count::Handled, arrival.number);
             let mut mask = *frame.mask() | foreign.mask;
             if !foreign.has(libc::SA_NODEFER) {
                 mask |= sys::bit(arrival.number);
@@ -62,9 +60,9 @@ fn settle_rest(
         taken |= after != 0 && run_after(arrival, frame);
     }
     if taken || (foreign.handler == libc::SIG_IGN && !arrival.fault) {
-        count(arrival.record, Count::Handled, arrival.number);
         return Next::RETURN;
     }
+    count(arrival.record, Count::Passed, arrival.number);
     if arrival.awaited
         && Doom::concerns(arrival.number)
         && let Some(stamp) = arrival.stamped

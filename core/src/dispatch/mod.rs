@@ -121,13 +121,11 @@ pub(crate) unsafe extern "C" fn dispatch(
         {
             record.counters.add_own(Count::Delivered, number);
             // SAFETY: the kernel passes valid information for the life of the handler.
-            let taken = walk::immediate(
-                chain.first(),
-                &mut walk::delivery(unsafe { &*info }, context.cast(), record),
-            );
+            let at = unsafe { &*info };
+            let mut delivery = walk::delivery(at, context.cast(), record);
+            let taken = walk::immediate(chain.first(), &mut delivery, false, record.errno());
             record.readers.exit(reading);
             if taken {
-                record.counters.add_own(Count::Handled, number);
                 return Next::RETURN;
             }
             // SAFETY: this function's own arguments.
@@ -267,7 +265,6 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
         exit(arrival.record, reading);
         return Next::RETURN;
     };
-    count(arrival.record, Count::Delivered, arrival.number);
     if arrival.continuation {
         // A handler that took the signal from us, and stands behind us now, chains to what it found:
         // the entries have had their turn, the call goes on to what was behind us before.
@@ -290,6 +287,7 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     } else {
         (walk::run(chain.first(), arrival, frame), chain.foreign)
     };
+    count(arrival.record, Count::Delivered, arrival.number);
     let foreign = if arrival.bypass { chain.older.unwrap_or(foreign) } else { foreign };
     // A handler that took the signal from us is called, not jumped to: should it end with a jump to
     // us, the stub can tell.

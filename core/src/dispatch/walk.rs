@@ -1,6 +1,10 @@
 //! Walking a chain: immediate entries are run, the others' queues are filled.
 //!
 //! **Runs inside signal handlers**, with the chain held as a reader.
+//!
+//! # Safety
+//! `errno` is that of the thread that the handler runs on.
+#![allow(unsafe_code)]
 
 use super::{Arrival, tid};
 use crate::delivery::Overflow;
@@ -17,17 +21,23 @@ use crate::table::slot::Slot;
 use crate::thread::Record;
 use core::marker::PhantomData;
 
-/// Runs immediate entries; whether one of them took the signal.
+/// Runs immediate entries; whether one of them took the signal. Of a `fault`, up to that one.
 #[inline(always)]
-pub(super) fn immediate(entries: &[Link], delivery: &mut Delivery<'_>) -> bool {
-    let errno = Errno::save();
+pub(super) fn immediate(
+    entries: &[Link],
+    delivery: &mut Delivery<'_>,
+    fault: bool,
+    errno: *mut i32,
+) -> bool {
+    // SAFETY: the callers pass the location of the thread that this handler runs on.
+    let errno = unsafe { Errno::save(errno) };
     let mut taken = false;
     for entry in entries {
         if let Kind::Immediate(callback) = &entry.kind
             && entry.is_armed()
         {
             taken |= callback.call(delivery) == Verdict::Handled && !entry.observes;
-            if delivery.fault && taken {
+            if fault && taken {
                 break;
             }
         }
@@ -57,7 +67,7 @@ pub(super) fn run(entries: &[Link], arrival: &Arrival<'_>, frame: &Frame) -> boo
         fault: arrival.fault,
         lives: PhantomData,
     };
-    immediate(entries, &mut delivery)
+    immediate(entries, &mut delivery, arrival.fault, Errno::location())
 }
 
 /// Runs and fills queues for the entries whose turn it is; whether one of them took the signal. `None`

@@ -349,11 +349,19 @@ pub(crate) struct Errno {
 }
 
 impl Errno {
+    /// Where the calling thread's is: the same for all its life.
+    pub(crate) fn location() -> *mut i32 {
+        // SAFETY: only computes an address in libc's own initial-exec storage.
+        unsafe { libc::__errno_location() }
+    }
+
+    /// Saves it.
+    ///
+    /// # Safety
+    /// `at` is the calling thread's [`Errno::location`].
     #[inline(always)]
-    pub(crate) fn save() -> Self {
-        // SAFETY: the location is this thread's own, in libc's initial-exec storage.
-        let at = unsafe { libc::__errno_location() };
-        // SAFETY: valid for the life of the thread.
+    pub(crate) unsafe fn save(at: *mut i32) -> Self {
+        // SAFETY: the caller's promise: valid for the life of the thread.
         let value = unsafe { *at };
         Self { at, value }
     }

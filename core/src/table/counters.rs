@@ -1,4 +1,4 @@
-//! How often each signal was delivered, handled and deferred.
+//! How often each signal was delivered, passed and deferred.
 //!
 //! **Written inside signal handlers.** Each thread counts in its own record, so that no cache line
 //! is shared; threads without a record share one set. `table()` adds them up; a record that changes
@@ -13,7 +13,7 @@ type PerSignal = [AtomicUsize; SIGNALS];
 
 pub(crate) struct Counters {
     delivered: PerSignal,
-    handled: PerSignal,
+    passed: PerSignal,
     deferred: PerSignal,
 }
 
@@ -22,8 +22,8 @@ pub(crate) struct Counters {
 pub(crate) enum Count {
     /// A handler of ours was entered and went through the chain.
     Delivered,
-    /// An entry, the legacy action or a foreign handler took it.
-    Handled,
+    /// Nobody took it: it got the default action. (What is taken is the rule, and costs no count.)
+    Passed,
     /// It had to wait for the end of a deferral first.
     Deferred,
 }
@@ -33,14 +33,14 @@ impl Counters {
         const fn zero() -> PerSignal {
             [const { AtomicUsize::new(0) }; SIGNALS]
         }
-        Self { delivered: zero(), handled: zero(), deferred: zero() }
+        Self { delivered: zero(), passed: zero(), deferred: zero() }
     }
 
     #[inline(always)]
     fn of(&self, count: Count) -> &PerSignal {
         match count {
             Count::Delivered => &self.delivered,
-            Count::Handled => &self.handled,
+            Count::Passed => &self.passed,
             Count::Deferred => &self.deferred,
         }
     }

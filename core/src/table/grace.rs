@@ -37,7 +37,11 @@ pub(crate) struct Readers([AtomicU32; 2]);
 
 /// What a reader counted itself into.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading(usize);
+pub(crate) struct Reading {
+    phase: usize,
+    /// The count before this reader, which is the count after it: handlers that nest leave it alone.
+    before: u32,
+}
 
 impl Phase {
     pub(crate) const fn new(word: AtomicU32) -> Self {
@@ -82,36 +86,37 @@ impl Readers {
     /// the counts as it found them, so plain loads and stores do.
     #[inline(always)]
     pub(crate) fn enter(&self, phase: &Phase, expedited: bool) -> Reading {
-        let reading = phase.current();
-        let count = &self.0[reading & 1];
-        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let phase = phase.current();
+        let count = &self.0[phase & 1];
+        let before = count.load(Ordering::Relaxed);
+        count.store(before.wrapping_add(1), Ordering::Relaxed);
         if expedited {
             compiler_fence(Ordering::SeqCst);
         } else {
             fence(Ordering::SeqCst);
         }
-        Reading(reading)
+        Reading { phase, before }
     }
 
     /// Counts it out.
     #[inline(always)]
     pub(crate) fn exit(&self, reading: Reading) {
-        let count = &self.0[reading.0 & 1];
-        // ORDERING: Release pairs with the Acquire in `is_drained`.
-        count.store(count.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Release);
+        // ORDERING: Release pairs with the Acquire in `is_drained`. The count is not loaded again, so that
+        // a handler does not wait for its own store.
+        self.0[reading.phase & 1].store(reading.before, Ordering::Release);
     }
 
     /// As `enter`, for threads that share these counts.
     pub(crate) fn enter_shared(&self, phase: &Phase) -> Reading {
-        let reading = phase.current();
-        self.0[reading & 1].fetch_add(1, Ordering::SeqCst);
+        let phase = phase.current();
+        self.0[phase & 1].fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        Reading(reading)
+        Reading { phase, before: 0 }
     }
 
     /// As `exit`, for threads that share these counts.
     pub(crate) fn exit_shared(&self, reading: Reading) {
-        let count = &self.0[reading.0 & 1];
+        let count = &self.0[reading.phase & 1];
         // A fork inside a handler on a thread without a record has reset the count in the child, so it
         // must not go below zero there.
         let mut seen = count.load(Ordering::Relaxed);

@@ -169,7 +169,11 @@ pub(crate) struct Record {
     pub at_safe_point: AtomicU32,
     /// Counts the threads that have had this record.
     pub generation: AtomicU64,
+    /// Where the thread's `errno` is.
+    pub errno: AtomicPtr<i32>,
     pub next: AtomicPtr<Record>,
+    /// The next that no thread uses.
+    pub next_unused: AtomicPtr<Record>,
     pub mailbox: Lock<Mailbox>,
     pub locals: UnsafeCell<super::local::Locals>,
     pub altstack: UnsafeCell<super::altstack::Attached>,
@@ -203,7 +207,9 @@ impl Record {
             blocked: AtomicU64::new(0),
             at_safe_point: AtomicU32::new(0),
             generation: AtomicU64::new(0),
+            errno: AtomicPtr::new(core::ptr::null_mut()),
             next: AtomicPtr::new(core::ptr::null_mut()),
+            next_unused: AtomicPtr::new(core::ptr::null_mut()),
             mailbox: Lock::new(Mailbox { jobs: VecDeque::new(), alive: false }),
             locals: UnsafeCell::new(super::local::Locals::new()),
             altstack: UnsafeCell::new(super::altstack::Attached::none()),
@@ -218,6 +224,12 @@ impl Record {
         let record = crate::sys::arch::record();
         // SAFETY: the word is null or a record that is never freed, and stays this thread's.
         unsafe { record.as_ref() }
+    }
+
+    /// Where the `errno` of the thread is, which is the calling one.
+    #[inline(always)]
+    pub(crate) fn errno(&self) -> *mut i32 {
+        self.errno.load(Ordering::Relaxed)
     }
 
     /// Whether a handler on this thread has nothing to mind: no deferral, no wait, nothing left over.

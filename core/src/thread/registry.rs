@@ -3,8 +3,11 @@
 //! Records form a list that only grows; a record whose thread has ended is kept aside for the next
 //! thread. So there are as many as threads were alive at once, and walking them needs no lock.
 //!
-//! Attaching blocks every signal for its few steps: there is no record yet in which to defer, and a
-//! foreign handler that leaves by `siglongjmp` must not leave the lock behind.
+//! The unused ones are a stack without a lock: a thread that attaches has no record yet in which to defer,
+//! and a foreign handler that leaves by `siglongjmp` must not leave a lock behind. Its head carries a
+//! count of changes in the 16 bits that x86_64 and aarch64 user addresses do not use, so that a head that
+//! has come back to the same record is told from one that never left (ABA). As soon as a thread has its
+//! record, and until it gives it up, a deferral guards the rest.
 //!
 //! # Safety
 //! A record in the list is never freed. The thread-specific key's destructor runs on the thread that
@@ -15,13 +18,13 @@ use super::record::{Record, state};
 use crate::engine;
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys;
-use crate::sys::lock::Lock;
 use core::ffi::c_void;
-use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::{AtomicPtr, AtomicU64};
 
 pub(crate) struct Threads {
     first: AtomicPtr<Record>,
-    unused: Lock<Vec<&'static Record>>,
+    /// The first of those that no thread uses, and a count; see the module.
+    unused: AtomicU64,
     key: AtomicU32,
 }
 
@@ -40,24 +43,25 @@ fn attach() -> &'static Record {
     if engine.is_borrowed() {
         return borrowed(engine);
     }
-    let mask = sys::block(sys::ASYNC_BITS);
     let record = engine.threads.take();
+    for word in [&record.attention, &record.state, &record.suspended, &record.at_safe_point] {
+        word.store(0, Ordering::Relaxed);
+    }
+    record.blocked.store(0, Ordering::Relaxed);
     record.tid.store(sys::gettid(), Ordering::Relaxed);
-    record.attention.store(0, Ordering::Relaxed);
-    record.depth.store(0, Ordering::Relaxed);
-    record.suspended.store(0, Ordering::Relaxed);
-    record.state.store(state::RUNNING, Ordering::Relaxed);
-    record.at_safe_point.store(0, Ordering::Relaxed);
+    record.errno.store(sys::Errno::location(), Ordering::Relaxed);
+    record.depth.store(1, Ordering::Relaxed);
+    // From here on handlers find it, and store what arrives.
+    sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
     record.mailbox.lock().alive = true;
-    // SAFETY: the record is this thread's from here on, and no handler runs.
+    // SAFETY: the record is this thread's, and no handler of ours touches its alternate stack's entry.
     unsafe { &mut *record.altstack.get() }.set_up();
     let key = engine.threads.key.load(Ordering::Acquire);
     let value = core::ptr::from_ref(record).cast::<c_void>();
     // SAFETY: the key was made by `make_key` when the engine started.
     let failed = unsafe { libc::pthread_setspecific(key, value) };
     assert!(failed == 0, "out of memory: a thread that is attached must be detached when it ends");
-    sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
-    sys::set_mask(mask);
+    crate::defer::leave_quietly(record);
     record
 }
 
@@ -96,40 +100,47 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     for job in jobs {
         job.give_back();
     }
-    // A guard that was forgotten ends here; what it held back is delivered.
-    record.depth.store(0, Ordering::Relaxed);
-    crate::defer::flush(record);
-    let mask = sys::block(sys::ASYNC_BITS);
+    // A guard that was forgotten ends here, and a deferral of our own begins.
+    record.depth.store(1, Ordering::Relaxed);
     let tid = record.tid.load(Ordering::Relaxed);
     let held = engine::get().holds.held_on(tid);
     if held != 0 {
+        let mask = sys::block(sys::ASYNC_BITS);
         super::estate::hand_over(held);
         engine::get().holds.forget(|held| held == tid);
+        sys::set_mask(mask);
     }
-    // SAFETY: this thread's own, and no handler runs, so none is on the stack that goes.
+    // SAFETY: this thread's own; a handler that is on the stack that goes has returned before this line.
     unsafe { &mut *record.altstack.get() }.tear_down();
+    crate::defer::leave_quietly(record);
+    // A signal that comes before this is delivered with the record, one that comes after without.
     sys::arch::set_record(core::ptr::null_mut());
-    engine::get().threads.unused.lock().push(record);
-    sys::set_mask(mask);
+    engine::get().threads.give_back(record);
 }
 
 impl Threads {
-    /// The list of records that no thread uses, for `fork`.
-    pub(crate) fn unused(&self) -> &Lock<Vec<&'static Record>> {
-        &self.unused
-    }
-
     pub(crate) const fn new() -> Self {
         Self {
             first: AtomicPtr::new(core::ptr::null_mut()),
-            unused: Lock::new(Vec::new()),
+            unused: AtomicU64::new(0),
             key: AtomicU32::new(0),
         }
     }
 
+    /// One that no thread uses, or a new one.
     fn take(&self) -> &'static Record {
-        if let Some(record) = self.unused.lock().pop() {
-            return record;
+        let mut head = self.unused.load(Ordering::Acquire);
+        // SAFETY: 0 or a record, which is never freed: looking at one that another thread has just taken
+        // is harmless, and the count makes the exchange fail.
+        while let Some(record) = unsafe { record_of(head).as_ref() } {
+            let next = record.next_unused.load(Ordering::Relaxed);
+            let new = head_to(next, head);
+            // ORDERING: Acquire pairs with the Release in `give_back`: what the last thread left in it.
+            match self.unused.compare_exchange_weak(head, new, Ordering::Acquire, Ordering::Acquire)
+            {
+                Ok(_) => return record,
+                Err(actual) => head = actual,
+            }
         }
         let record: &'static Record = Box::leak(Box::new(Record::new()));
         let mut first = self.first.load(Ordering::Relaxed);
@@ -141,6 +152,19 @@ impl Threads {
             {
                 Ok(_) => return record,
                 Err(actual) => first = actual,
+            }
+        }
+    }
+
+    fn give_back(&self, record: &'static Record) {
+        let mut head = self.unused.load(Ordering::Relaxed);
+        loop {
+            record.next_unused.store(record_of(head), Ordering::Relaxed);
+            let new = head_to(core::ptr::from_ref(record).cast_mut(), head);
+            match self.unused.compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(actual) => head = actual,
             }
         }
     }
@@ -162,8 +186,7 @@ impl Threads {
     /// # Safety
     /// Only one thread is left, with every asynchronous signal blocked.
     pub(crate) unsafe fn reset_after_fork(&self) -> u64 {
-        let mut unused = self.unused.lock();
-        unused.clear();
+        self.unused.store(0, Ordering::Relaxed);
         let mut blocked = 0;
         for record in self.iter() {
             // SAFETY: the caller's promise.
@@ -190,10 +213,21 @@ impl Threads {
             // SAFETY: as above. Its stack is left where it is: in this process nobody uses it, and a
             // frame on it may be what the forking handler returns through.
             unsafe { &mut *record.altstack.get() }.abandon();
-            unused.push(record);
+            self.give_back(record);
         }
         blocked
     }
+}
+
+const ADDRESS: u64 = (1 << 48) - 1;
+
+fn record_of(head: u64) -> *mut Record {
+    (head & ADDRESS) as *mut Record
+}
+
+/// The head that leads to `record` and follows `before`.
+fn head_to(record: *mut Record, before: u64) -> u64 {
+    record as u64 & ADDRESS | (before & !ADDRESS).wrapping_add(ADDRESS + 1)
 }
 
 impl Record {
