@@ -46,7 +46,7 @@ use std::time::Instant;
 /// held back.
 ///
 /// # Async-signal safety
-/// On an attached thread, yes.
+/// On an attached thread, yes. Leaving one inside an immediate handler is no safe point.
 ///
 /// # Examples
 /// ```
@@ -277,6 +277,20 @@ fn store(record: &Record, arrival: &Arrival<'_>, frame: &mut Frame) {
 /// Delivers what a deferral stored. Ordinary code, outside any deferral.
 #[cold]
 pub(crate) fn flush(record: &Record) {
+    if Record::in_handler() {
+        // An immediate entry leaves a deferral of its own. Whoever is delivering what is stored goes on
+        // with it; if nobody is, the bell sees to it when the handler has returned.
+        doorbell::ring(record.tid.load(Ordering::Relaxed));
+        return;
+    }
+    if is_inside_foreign_call(record) {
+        // A foreign handler that an outer call of this has called leaves a deferral of its own: what its
+        // mask blocks, and the mask below it, stay the outer call's business.
+        let mut frame = Frame::virtual_with(sys::block(sys::ASYNC_BITS));
+        drain(record, &mut frame);
+        sys::set_mask(*frame.mask());
+        return;
+    }
     let mask = sys::block(sys::ASYNC_BITS) & !record.blocked.load(Ordering::Relaxed);
     let mut frame = Frame::virtual_with(mask);
     drain(record, &mut frame);
@@ -292,6 +306,22 @@ pub(crate) fn flush(record: &Record) {
     record.blocked.store(0, Ordering::Relaxed);
     record.attention.fetch_and(!attention::DEFERRED, Ordering::SeqCst);
 }
+
+/// Whether a foreign handler that `call_foreign` has called is further up this very stack. One that has
+/// left by `siglongjmp` is not, and is forgotten.
+fn is_inside_foreign_call(record: &Record) -> bool {
+    let mark = 0u8;
+    let here = core::ptr::from_ref(&mark) as usize;
+    let above = record.foreign_at.load(Ordering::Relaxed).wrapping_sub(here);
+    let inside = (1..FOREIGN_STACK).contains(&above);
+    if !inside {
+        record.foreign_at.store(0, Ordering::Relaxed);
+    }
+    inside
+}
+
+/// How much stack a foreign handler may use and still be recognised.
+const FOREIGN_STACK: usize = 256 * 1024;
 
 /// Takes the oldest stored event that `mask` does not block.
 fn take(record: &Record, mask: u64) -> Option<RawEvent> {
@@ -345,7 +375,12 @@ fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut 
         doorbell::ring(dispatch::tid(arrival.record));
     }
     let (info, context) = made.arguments();
+    let foreign_at = Record::current().map(|record| &record.foreign_at);
+    let before = foreign_at.map_or(0, |at| at.swap(context as usize, Ordering::Relaxed));
     handler(arrival.number, info, context);
+    if let Some(at) = foreign_at {
+        at.store(before, Ordering::Relaxed);
+    }
     *frame.mask() = made.mask();
     sys::block(sys::ASYNC_BITS);
     if next.after != 0 {

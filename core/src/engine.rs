@@ -1,7 +1,7 @@
 //! The one engine: everything that there is once in a process, behind one reference.
 //!
 //! A second copy of this crate in the same process is to find the first and use its engine instead of
-//! its own; so nothing outside this file names a static of its own that handlers rely on.
+//! its own; so handlers reach everything they rely on from here.
 //!
 //! # Safety
 //! `.init_array` holds pointers to functions that the loader calls once, in ordinary context.

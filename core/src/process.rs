@@ -7,8 +7,8 @@
 //! * *parent*: lock and mask back.
 //! * *child*: other threads' records, locks, reader counts and holds are forgotten; what was queued or
 //!   deferred is the parent's and is dropped here; eventfds are replaced under the same numbers; the
-//!   dispatcher is started again if anything needs it; then lock and mask back, without the signals
-//!   that a full queue of the parent held.
+//!   dispatcher is started again if anything needs it; then lock and mask back, and the bell is rung to
+//!   lift what a full queue of the parent held on this thread.
 //!
 //! A `vfork` (or `CLONE_VM`) child shares the memory but not the dispositions, and runs no atfork
 //! handler. It is told by its process id. It gets [`Error::VforkChild`](crate::Error::VforkChild) from
@@ -80,7 +80,6 @@ extern "C" fn parent() {
 extern "C" fn child() {
     let engine = engine::get();
     engine.set_pid(sys::getpid());
-    let held = engine.holds.held_on(FORKING.get());
     if engine.expedited() {
         // The registration is the address space's, which is a copy: asking again costs little.
         engine.set_expedited(sys::membarrier_register());
@@ -97,10 +96,11 @@ extern "C" fn child() {
     unsafe { unlock(engine) };
     // SAFETY: this is the only thread, and everything asynchronous is blocked.
     let deferred = unsafe { reset(engine) };
-    engine.holds.forget(|_| true);
-    let held = held | deferred;
+    if engine.holds.carry_over(FORKING.get(), sys::gettid()) {
+        crate::delivery::doorbell::ring(sys::gettid());
+    }
     engine.dispatcher.restart_after_fork();
-    sys::set_mask(MASK.get() & !held);
+    sys::set_mask(MASK.get() & !deferred);
 }
 
 /// # Safety

@@ -4,8 +4,8 @@
 use sigplane::send::{Value, raise, raise_with};
 use sigplane::{DeferGuard, Inbox, Place, Removal, Signal, Subscription, Verdict};
 use sigplane::{on, subscribe, table, thread};
-use sigplane_tests::Suite;
 use sigplane_tests::raw::{self, install};
+use sigplane_tests::{Suite, eventually};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -90,9 +90,9 @@ fn a_jump_and_a_thousand_subscriptions() {
     thousand(200);
     let (threads, before) = (table().threads, heap());
     assert_eq!(thousand(1000).threads, threads);
-    let grown = heap().saturating_sub(before);
-    // A chain or an entry left behind by each would be some 100 bytes at least, a queue kilobytes.
-    assert!(grown < 50_000, "{grown} bytes more on the heap");
+    // A chain or an entry left behind by each would be some 100 bytes at least, a queue kilobytes. The
+    // dispatcher lets go of the last ones when it looks at its list again.
+    eventually("the heap as large as before", || heap().saturating_sub(before) < 50_000);
     // 1,000 at once, and their end.
     let many: Vec<_> =
         (0..1000).map(|_| subscribe(Signal::USR1).observe().capacity(1).inbox().unwrap()).collect();

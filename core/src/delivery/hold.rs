@@ -212,15 +212,31 @@ impl Holds {
         true
     }
 
-    /// Forgets the holds of a thread that ends, or of the parent's threads in a forked child.
-    pub(crate) fn forget(&self, which: impl Fn(i32) -> bool) {
+    /// Forgets the holds of a thread that ends.
+    pub(crate) fn forget(&self, tid: i32) {
         for word in self.in_use() {
             let seen = word.load(Ordering::Acquire);
-            if seen != 0 && which(tid_of(seen)) {
+            if seen != 0 && tid_of(seen) == tid {
                 // Only a consumer that asks for its release can be quicker, and then it is lost too.
                 word.store(0, Ordering::SeqCst);
             }
         }
+    }
+
+    /// In a forked child: the holds of the thread that forked, which was `old` in the parent, become
+    /// released ones of `new`, to be lifted by the bell where they stand (the fork may be inside a
+    /// handler, on top of the frame that has the mask); all others go. Whether there were any.
+    pub(crate) fn carry_over(&self, old: i32, new: i32) -> bool {
+        let mut any = false;
+        for word in self.in_use() {
+            let seen = word.load(Ordering::Acquire);
+            let mine = seen != 0 && tid_of(seen) == old;
+            any |= mine;
+            let tid = (1u64 << TID_BITS) - 1;
+            let carried = seen & !tid | new as u64 & tid | RELEASE;
+            word.store(if mine { carried } else { 0 }, Ordering::SeqCst);
+        }
+        any
     }
 
     /// The signals held on thread `tid`.

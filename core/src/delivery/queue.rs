@@ -167,7 +167,7 @@ impl Queue {
         let signal = info.si_signo;
         // SAFETY: the ring passes a place for one event.
         if !self.ring.push_with(|at| unsafe { stamp.write(info, at) }) {
-            // As many consumers as the ring has spare cells are stopped in the middle of `pop`.
+            // Whoever drops the oldest is stopped in the middle of `pop`, and the ring has come round.
             self.cancel();
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
             return;

@@ -175,18 +175,18 @@ unsafe fn general(
     }
     let mut arrival = Arrival::new(number, info, record);
     arrival.fault = fault::is_synchronous(number, info);
-    if arrival.fault {
-        return fault::deliver(&mut arrival, &mut frame);
-    }
     if by_kernel == 0 {
         return second_hand(&mut arrival, &mut frame);
     }
     route(&mut arrival, &mut frame)
 }
 
-/// Steps 1 and 2, then the chain.
+/// A fault's way, or steps 1 and 2, and then the chain.
 #[inline(always)]
 fn route(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
+    if arrival.fault {
+        return fault::deliver(arrival, frame);
+    }
     let (record, info) = (arrival.record, arrival.info);
     let bell = arrival.number == doorbell::SIGNAL && doorbell::answer(info, record, frame.mask());
     if let Some(record) = record

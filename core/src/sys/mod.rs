@@ -2,7 +2,8 @@
 //!
 //! All system calls here are raw: they neither read nor write `errno`, so that the handler path
 //! needs no save and restore, and no preloaded library can stand between us and the kernel.
-//! Nothing above this module names a register, a system call number or a `cfg` of a platform.
+//! Above this module, only `send` and `thread::wait` name system calls, and only `frame` a layout of the
+//! kernel's.
 //!
 //! * `linux` — signal actions, masks, futexes, descriptors, barriers. Every function may be called
 //!   inside a handler unless it says otherwise.

@@ -11,8 +11,8 @@
 //! Before that it waits for the other phase. A reader may load the phase and be delayed before it
 //! counts itself in, and then count into a phase that is no longer current; waiting for one phase only
 //! would miss it the next time. Nobody new counts into the other phase, so it drains, too; and once both
-//! have, everybody who was there at the barrier has left. (liburcu's `synchronize_rcu` waits for both for
-//! the same reason.) One barrier does for both: who counts in after it sees the new chain.
+//! have, everybody who was there at the barrier has left. (The kernel's SRCU does the same, for the same
+//! reason: kernel/rcu/srcutree.c, `srcu_advance_state`.) One barrier does for both: who counts in after it sees the new chain.
 //!
 //! # Atomic orderings
 //! A reader stores its count and then loads the chain; a writer stores the chain and then loads the

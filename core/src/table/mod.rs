@@ -75,7 +75,9 @@ pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
     };
     match added {
         Ok(false) => {}
-        Ok(true) => synchronize(engine),
+        Ok(true) => {
+            synchronize(engine);
+        }
         Err(error) => {
             entry.disarm();
             let _removal = remove_now(engine, entry);
@@ -142,8 +144,9 @@ fn remove_now(engine: &Engine, entry: &Arc<Entry>) -> Removal {
             removal = removal.and(install::remove(engine, &mut writer, signal, entry));
         }
     }
-    synchronize(engine);
-    unlink(entry);
+    if synchronize(engine) {
+        unlink(entry);
+    }
     if let Some(runner) = entry.runner() {
         engine.dispatcher.forget(entry);
         runner.end();
@@ -172,8 +175,8 @@ pub(crate) fn reap() {
 }
 
 /// Returns when every handler that was running has let go of what it read, and frees the chains that
-/// had been replaced before.
-fn synchronize(engine: &Engine) {
+/// had been replaced before. False when that is not certain: then nothing that they name may be freed.
+fn synchronize(engine: &Engine) -> bool {
     let retired = {
         let _critical = Critical::enter();
         core::mem::take(&mut engine.writer.lock().retired)
@@ -192,9 +195,10 @@ fn synchronize(engine: &Engine) {
     if !sure {
         // Readers of a moment ago may have used no fence, and nothing made them execute one.
         core::mem::forget(retired);
-        return;
+        return false;
     }
     drop(retired);
+    true
 }
 
 /// The writer's side of the barrier; see `grace`. False when the kernel no longer makes it for us (a

@@ -2,7 +2,7 @@
 //!
 //! Ordinary code, with every asynchronous signal blocked.
 //!
-//! What is pending for a thread is dropped with it (kernel/exit.c, `exit_signals` and `__exit_signal`).
+//! What is pending for a thread is dropped with it (kernel/exit.c, where the task is released: `flush_sigqueue`).
 //! While sigplane holds a signal back on a thread, that would be sigplane's loss: without it each
 //! instance would have been delivered long ago. So they are moved to the process, in their order, with
 //! their sender and value, where another thread receives them.

@@ -13,7 +13,7 @@
 #![allow(unsafe_code)]
 
 use crate::event::RawEvent;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::sys::lock::Lock;
 use crate::table::counters::Counters;
 use crate::table::grace::Readers;
@@ -164,6 +164,8 @@ pub(crate) struct Record {
     pub tid: AtomicI32,
     /// What a handler added to the thread's mask when the last place of `deferred` was taken.
     pub blocked: AtomicU64,
+    /// Where on the stack a foreign handler runs that was called from ordinary code; 0 when none does.
+    pub foreign_at: AtomicUsize,
     /// 1 while the thread runs handlers or closures at a safe point: those are not interrupted by
     /// others at safe points of their own.
     pub at_safe_point: AtomicU32,
@@ -205,6 +207,7 @@ impl Record {
             state: AtomicU32::new(state::RUNNING),
             tid: AtomicI32::new(0),
             blocked: AtomicU64::new(0),
+            foreign_at: AtomicUsize::new(0),
             at_safe_point: AtomicU32::new(0),
             generation: AtomicU64::new(0),
             errno: AtomicPtr::new(core::ptr::null_mut()),

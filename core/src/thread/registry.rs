@@ -48,6 +48,7 @@ fn attach() -> &'static Record {
         word.store(0, Ordering::Relaxed);
     }
     record.blocked.store(0, Ordering::Relaxed);
+    record.foreign_at.store(0, Ordering::Relaxed);
     record.tid.store(sys::gettid(), Ordering::Relaxed);
     record.errno.store(sys::Errno::location(), Ordering::Relaxed);
     record.depth.store(1, Ordering::Relaxed);
@@ -102,17 +103,18 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     }
     // A guard that was forgotten ends here, and a deferral of our own begins.
     record.depth.store(1, Ordering::Relaxed);
-    let tid = record.tid.load(Ordering::Relaxed);
-    let held = engine::get().holds.held_on(tid);
-    if held != 0 {
-        let mask = sys::block(sys::ASYNC_BITS);
-        super::estate::hand_over(held);
-        engine::get().holds.forget(|held| held == tid);
-        sys::set_mask(mask);
-    }
     // SAFETY: this thread's own; a handler that is on the stack that goes has returned before this line.
     unsafe { &mut *record.altstack.get() }.tear_down();
     crate::defer::leave_quietly(record);
+    // Only now: what that has delivered may have filled a queue, which then holds this thread.
+    let tid = record.tid.load(Ordering::Relaxed);
+    let holds = &engine::get().holds;
+    if holds.held_on(tid) != 0 {
+        let mask = sys::block(sys::ASYNC_BITS);
+        super::estate::hand_over(holds.held_on(tid));
+        holds.forget(tid);
+        sys::set_mask(mask);
+    }
     // A signal that comes before this is delivered with the record, one that comes after without.
     sys::arch::set_record(core::ptr::null_mut());
     engine::get().threads.give_back(record);
@@ -186,7 +188,6 @@ impl Threads {
     /// # Safety
     /// Only one thread is left, with every asynchronous signal blocked.
     pub(crate) unsafe fn reset_after_fork(&self) -> u64 {
-        self.unused.store(0, Ordering::Relaxed);
         let mut blocked = 0;
         for record in self.iter() {
             // SAFETY: the caller's promise.
@@ -205,7 +206,11 @@ impl Threads {
                 record.state.store(state::RUNNING, Ordering::Relaxed);
                 continue;
             }
-            mailbox.alive = false;
+            // One that is not alive is unused already, or between a list and its thread: if that thread is
+            // the calling one, interrupted while it attaches, it goes on with the record.
+            if !core::mem::replace(&mut mailbox.alive, false) {
+                continue;
+            }
             record.generation.fetch_add(1, Ordering::Release);
             record.readers.reset_after_fork();
             // SAFETY: the caller's promise; the thread that owned them does not exist here.

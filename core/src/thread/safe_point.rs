@@ -34,6 +34,9 @@ pub(crate) fn reach(record: &'static Record) -> usize {
     if record.attention.load(Ordering::Relaxed) & attention::DEFERRED != 0 {
         defer::flush(record);
     }
+    if Record::in_handler() {
+        return 0; // An immediate entry that has left a deferral: what waits is for ordinary code.
+    }
     let Some(_busy) = Busy::begin(record) else {
         return 0;
     };
