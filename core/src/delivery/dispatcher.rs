@@ -308,6 +308,7 @@ fn refresh(dispatcher: &Dispatcher, served: &mut Vec<Served>) -> usize {
     }));
     for gone in before {
         if let (Some(event), Some(queue)) = (gone.front, gone.entry.queue()) {
+            queue.tally.taken.fetch_sub(event.instances as usize, Ordering::Relaxed);
             queue.tally.discarded.fetch_add(event.instances as usize, Ordering::Relaxed);
         }
     }

@@ -141,7 +141,7 @@ impl Queue {
     pub(crate) fn reserve(&self) -> bool {
         let taken = self.length.fetch_add(1, Ordering::SeqCst);
         if taken >= self.limit {
-            self.length.fetch_sub(1, Ordering::SeqCst);
+            self.lower();
             return false;
         }
         if taken + 1 > self.tally.deepest.load(Ordering::Relaxed) {
@@ -150,11 +150,19 @@ impl Queue {
         true
     }
 
+    /// One less; returns what is left. A fork in the middle may have emptied the queue of the child.
+    fn lower(&self) -> usize {
+        let less = |length: usize| length.checked_sub(1);
+        self.length
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .map_or(0, |before| before.saturating_sub(1))
+    }
+
     /// Gives a reserved place back. It may have been what kept a consumer from releasing the threads
     /// that are held, so this looks too. In a handler, whose frame is not at hand here: its own thread's
     /// bell is rung like any other's.
     pub(crate) fn cancel(&self) {
-        let left = self.length.fetch_sub(1, Ordering::SeqCst).wrapping_sub(1);
+        let left = self.lower();
         if left <= self.low_water() && self.holding.load(Ordering::SeqCst) {
             self.holding.swap(false, Ordering::SeqCst);
             engine::get().holds.release(self.id, 0);
@@ -210,7 +218,7 @@ impl Queue {
             if !matches!(self.overflow, Overflow::DropOldest) || self.ring.pop().is_none() {
                 break;
             }
-            self.length.fetch_sub(1, Ordering::SeqCst);
+            self.lower();
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(count) = self.merged.as_ref().and_then(|m| m.get(info.si_signo as usize)) {
@@ -236,22 +244,26 @@ impl Queue {
     /// they take turns. Handlers, which drop the oldest in other queues, never come here.
     fn pop(&self) -> Option<RawEvent> {
         if matches!(self.consumer, Consumer::Inbox(_)) {
-            let _critical = crate::defer::Critical::enter();
             let _turn = self.turn.lock();
             return self.ring.pop();
         }
         self.ring.pop()
     }
 
-    /// Takes the oldest event. Ordinary code.
+    /// Takes the oldest event. Ordinary code, in one deferral: a handler that forked in the middle, or
+    /// left by `siglongjmp`, would leave the length wrong.
     pub(crate) fn take(&self) -> Option<RawEvent> {
+        if self.len() == 0 {
+            return None;
+        }
+        let _critical = crate::defer::Critical::enter();
         let mut event = self.pop()?;
         if let Some(merged) = &self.merged
             && let Some(count) = merged.get(event.info.si_signo as usize)
         {
             event.instances = count.swap(0, Ordering::SeqCst).max(1);
         }
-        let left = self.length.fetch_sub(1, Ordering::SeqCst).wrapping_sub(1);
+        let left = self.lower();
         self.tally.taken.fetch_add(event.instances as usize, Ordering::Relaxed);
         if left <= self.low_water() && self.holding.load(Ordering::SeqCst) {
             self.release_holds();

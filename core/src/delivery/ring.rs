@@ -81,7 +81,11 @@ impl<T: Copy> Ring<T> {
                 return false;
             }
             if ahead > 0 {
-                position = self.tail.0.load(Ordering::Relaxed);
+                let now = self.tail.0.load(Ordering::Relaxed);
+                if now == position {
+                    return false; // Torn by a fork in the middle of a pop: full, not for ever.
+                }
+                position = now;
                 continue;
             }
             let next = position.wrapping_add(1);
@@ -124,7 +128,11 @@ impl<T: Copy> Ring<T> {
                 return None;
             }
             if ahead > 0 {
-                position = self.head.0.load(Ordering::Relaxed);
+                let now = self.head.0.load(Ordering::Relaxed);
+                if now == position {
+                    return None;
+                }
+                position = now;
                 continue;
             }
             let next = position.wrapping_add(1);

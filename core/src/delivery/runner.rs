@@ -7,6 +7,7 @@
 //! (`thread::local`), so this is for the dispatcher's alone.
 
 use super::entry::Entry;
+use crate::defer::Critical;
 use crate::sync::Ordering;
 use crate::sys::lock::Lock;
 use crate::{Event, dispatcher};
@@ -33,22 +34,28 @@ impl Runner {
         {
             contain(entry, event, || run(event));
         }
-        if ended() {
-            drop_contained(closure.take());
-        }
+        let gone = if ended() { closure.take() } else { None };
+        // The lock goes first: dropping what a closure owns is the user's code.
+        drop(closure);
+        drop_contained(gone);
     }
 
     /// Waits until the closure is not running and drops it; at once when it is the caller that is
     /// running it, in which case [`Runner::run`] drops it.
     pub(crate) fn end(&self) {
-        let closure =
-            if dispatcher::is_current() { self.busy.try_lock() } else { Some(self.busy.lock()) };
-        if let Some(mut closure) = closure {
-            let taken = closure.take();
-            // The lock goes first: dropping what a closure owns is the user's code.
-            drop(closure);
-            drop_contained(taken);
-        }
+        let gone = loop {
+            {
+                // A foreign handler that left from here by siglongjmp would leave the lock behind.
+                let _critical = Critical::enter();
+                let closure = self.busy.try_lock();
+                if closure.is_some() || dispatcher::is_current() {
+                    break closure.and_then(|mut closure| closure.take());
+                }
+            }
+            // The wait is outside: what the closure waits for may be a signal to this thread.
+            self.busy.wait_while_locked();
+        };
+        drop_contained(gone);
     }
 
     /// In a forked child: a closure that was running when the process was copied may be in any state. It

@@ -65,6 +65,14 @@ impl<T> Lock<T> {
         Some(Guard(self))
     }
 
+    /// Waits until the lock has been let go of; it may have been taken again since.
+    pub(crate) fn wait_while_locked(&self) {
+        // Says that somebody waits, unless it is free already.
+        if self.word.compare_exchange(1, 2, Ordering::Relaxed, Ordering::Relaxed) != Err(0) {
+            futex_wait(&self.word, 2, None);
+        }
+    }
+
     /// Unlocks a lock whose guard was forgotten, over a call that has no place for it.
     ///
     /// # Safety

@@ -60,12 +60,12 @@ pub(crate) fn add(entry: &Arc<Entry>) -> Result<()> {
     let engine = engine::started();
     reap();
     pin_doorbell()?;
-    // The table's own count, for the chains; see `Link`.
-    entry.linked.store(true, Ordering::Relaxed);
-    core::mem::forget(Arc::clone(entry));
     if entry.queue().is_some() {
         doorbell_is_ours(engine)?;
     }
+    // The table's own count, for the chains; see `Link`.
+    entry.linked.store(true, Ordering::Relaxed);
+    core::mem::forget(Arc::clone(entry));
     let added = {
         let _critical = Critical::enter();
         let mut writer = engine.writer.lock();

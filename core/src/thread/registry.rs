@@ -16,7 +16,7 @@
 
 use super::record::{Record, state};
 use crate::engine;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, compiler_fence};
 use crate::sys;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU64};
@@ -26,6 +26,8 @@ pub(crate) struct Threads {
     /// The first of those that no thread uses, and a count; see the module.
     unused: AtomicU64,
     key: AtomicU32,
+    /// How often a child of a child this process is, as far as it was made by `fork`.
+    forks: AtomicU32,
 }
 
 /// The calling thread's record, which it gets if it has none.
@@ -41,19 +43,21 @@ pub(crate) fn attached() -> &'static Record {
 fn attach() -> &'static Record {
     let engine = engine::started();
     if engine.is_borrowed() {
-        return borrowed(engine);
+        return borrowed();
     }
-    let record = engine.threads.take();
-    for word in [&record.attention, &record.state, &record.suspended, &record.at_safe_point] {
-        word.store(0, Ordering::Relaxed);
-    }
-    record.blocked.store(0, Ordering::Relaxed);
-    record.foreign_at.store(0, Ordering::Relaxed);
-    record.tid.store(sys::gettid(), Ordering::Relaxed);
-    record.errno.store(sys::Errno::location(), Ordering::Relaxed);
-    record.depth.store(1, Ordering::Relaxed);
-    // From here on handlers find it, and store what arrives.
-    sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
+    let record = loop {
+        let forks = engine.threads.forks.load(Ordering::Relaxed);
+        let record = engine.threads.take();
+        prepare(record);
+        // From here on handlers find it, and store what arrives.
+        sys::arch::set_record(core::ptr::from_ref(record).cast_mut());
+        compiler_fence(Ordering::SeqCst);
+        if engine.threads.forks.load(Ordering::Relaxed) == forks {
+            break record;
+        }
+        // A handler has forked in between, and this is the child: the record went back with the others.
+        sys::arch::set_record(core::ptr::null_mut());
+    };
     record.mailbox.lock().alive = true;
     // SAFETY: the record is this thread's, and no handler of ours touches its alternate stack's entry.
     unsafe { &mut *record.altstack.get() }.set_up();
@@ -66,12 +70,24 @@ fn attach() -> &'static Record {
     record
 }
 
+/// Makes a record the calling thread's, in a deferral.
+fn prepare(record: &Record) {
+    for word in [&record.attention, &record.state, &record.suspended, &record.at_safe_point] {
+        word.store(0, Ordering::Relaxed);
+    }
+    record.blocked.store(0, Ordering::Relaxed);
+    record.foreign_at.store(0, Ordering::Relaxed);
+    record.tid.store(sys::gettid(), Ordering::Relaxed);
+    record.errno.store(sys::Errno::location(), Ordering::Relaxed);
+    record.depth.store(1, Ordering::Relaxed);
+}
+
 /// A record for a `vfork` child whose thread had none. It must not become the thread's: that is the
 /// parent's memory, and the child's id and alternate stack are not the parent's. Handlers do not find
 /// it, so nothing is deferred; the child is on its way to exec. All such children share one.
-fn borrowed(engine: &engine::Engine) -> &'static Record {
+fn borrowed() -> &'static Record {
     static SCRATCH: std::sync::OnceLock<&'static Record> = std::sync::OnceLock::new();
-    SCRATCH.get_or_init(|| engine.threads.take())
+    SCRATCH.get_or_init(|| Box::leak(Box::new(Record::new())))
 }
 
 /// Makes the key whose destructor detaches a thread that ends, once, when the engine starts.
@@ -116,8 +132,10 @@ unsafe extern "C" fn detach(value: *mut c_void) {
         sys::set_mask(mask);
     }
     // A signal that comes before this is delivered with the record, one that comes after without.
+    let threads = &engine::get().threads;
+    let forks = threads.forks.load(Ordering::Relaxed);
     sys::arch::set_record(core::ptr::null_mut());
-    engine::get().threads.give_back(record);
+    threads.give_back(record, forks);
 }
 
 impl Threads {
@@ -126,6 +144,7 @@ impl Threads {
             first: AtomicPtr::new(core::ptr::null_mut()),
             unused: AtomicU64::new(0),
             key: AtomicU32::new(0),
+            forks: AtomicU32::new(0),
         }
     }
 
@@ -158,9 +177,16 @@ impl Threads {
         }
     }
 
-    fn give_back(&self, record: &'static Record) {
+    /// `forks` is how often this process had been forked when the record was the thread's: in a child
+    /// made since, by a handler of this very thread, it has been given back with all others. (A fork
+    /// between the test and the exchange changes the head.)
+    fn give_back(&self, record: &'static Record, forks: u32) {
         let mut head = self.unused.load(Ordering::Relaxed);
         loop {
+            compiler_fence(Ordering::SeqCst);
+            if self.forks.load(Ordering::Relaxed) != forks {
+                return;
+            }
             record.next_unused.store(record_of(head), Ordering::Relaxed);
             let new = head_to(core::ptr::from_ref(record).cast_mut(), head);
             match self.unused.compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed)
@@ -189,6 +215,11 @@ impl Threads {
     /// Only one thread is left, with every asynchronous signal blocked.
     pub(crate) unsafe fn reset_after_fork(&self) -> u64 {
         let mut blocked = 0;
+        // The list is made anew: the process is copied page by page, not at one instant. The count of
+        // changes goes on, so that an exchange that this interrupts fails.
+        let forks = self.forks.fetch_add(1, Ordering::Relaxed) + 1;
+        let head = self.unused.load(Ordering::Relaxed);
+        self.unused.store(head_to(core::ptr::null_mut(), head), Ordering::Relaxed);
         for record in self.iter() {
             // SAFETY: the caller's promise.
             unsafe { record.mailbox.reset_after_fork() };
@@ -206,11 +237,7 @@ impl Threads {
                 record.state.store(state::RUNNING, Ordering::Relaxed);
                 continue;
             }
-            // One that is not alive is unused already, or between a list and its thread: if that thread is
-            // the calling one, interrupted while it attaches, it goes on with the record.
-            if !core::mem::replace(&mut mailbox.alive, false) {
-                continue;
-            }
+            mailbox.alive = false;
             record.generation.fetch_add(1, Ordering::Release);
             record.readers.reset_after_fork();
             // SAFETY: the caller's promise; the thread that owned them does not exist here.
@@ -218,7 +245,7 @@ impl Threads {
             // SAFETY: as above. Its stack is left where it is: in this process nobody uses it, and a
             // frame on it may be what the forking handler returns through.
             unsafe { &mut *record.altstack.get() }.abandon();
-            self.give_back(record);
+            self.give_back(record, forks);
         }
         blocked
     }
