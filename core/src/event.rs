@@ -89,11 +89,6 @@ unsafe impl Sync for RawEvent {}
 pub struct Event(RawEvent);
 
 impl Event {
-    /// When it arrived, as the handler noted it.
-    pub(crate) fn arrival_ns(&self) -> u64 {
-        self.0.arrival_ns
-    }
-
     /// The event that a handler recorded as `raw`.
     pub(crate) fn from_raw(raw: RawEvent) -> Event {
         Event(raw)

@@ -54,10 +54,10 @@ fn policy(overflow: Overflow, after: impl FnOnce(&Inbox, Vec<(u64, u32)>, u64)) 
     let mut storm = Storm::here(rt(), sent).start();
     let mut seen = Vec::new();
     let ended = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            mask::block(SignalSet::all());
-            storm.wait().success()
-        });
+        // The other thread takes no signal at any time.
+        mask::block(SignalSet::all());
+        let watch = scope.spawn(|| storm.wait().success());
+        mask::unblock(SignalSet::all());
         // What is sent by now has been delivered: to this thread, the only one that takes signals.
         while !watch.is_finished() || !inbox.is_empty() {
             if let Some(event) = inbox.try_recv() {

@@ -42,9 +42,6 @@ struct List {
     running: bool,
 }
 
-/// Events that arrive this close to each other are a burst.
-const BURST_NS: u64 = 10_000;
-
 /// How long a `fork` waits for subscribers' code that is running.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -280,16 +277,9 @@ fn serve_for_ever() {
         }
         oldest(&mut served)
     };
-    let mut last = 0;
     loop {
-        if let Some((entry, event)) = look().or_else(|| dispatcher.wake.wait(None, &mut look)) {
-            let arrival = event.arrival_ns();
+        if let Some((entry, event)) = dispatcher.wake.wait(None, &mut look) {
             run(&entry, &event);
-            // In a burst the receiving thread is in its handlers, perhaps on this very processor. Let it
-            // go on before this one sleeps, so that it need not wake it for every event.
-            if arrival.wrapping_sub(core::mem::replace(&mut last, arrival)) < BURST_NS {
-                sys::yield_now();
-            }
         }
     }
 }

@@ -53,7 +53,8 @@ pub enum Overflow {
     Coalesce,
     /// The event that finds the queue full is dropped and counted.
     DropNewest,
-    /// The oldest queued event is dropped and counted to make room.
+    /// The oldest queued event is dropped and counted to make room. (While another thread is in the
+    /// middle of writing that one, the newest is dropped instead.)
     DropOldest,
 }
 
