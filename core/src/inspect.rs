@@ -250,13 +250,13 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<10} {:<9} {:<9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+            "{:<10} {:<14} {:<14} {:>9} {:>9} {:>9} {:>9} {:>6}",
             "SIGNAL", "KERNEL", "BEHIND", "DELIVERED", "HANDLED", "PASSED", "DEFERRED", "LOST"
         )?;
         for row in &self.rows {
             writeln!(
                 f,
-                "{:<10} {:<9} {:<9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+                "{:<10} {:<14} {:<14} {:>9} {:>9} {:>9} {:>9} {:>6}",
                 row.signal.name(),
                 row.kernel.handler,
                 row.foreign.handler,
