@@ -183,7 +183,7 @@ impl Dispatcher {
     /// whether it is at rest, and keeps it so.
     pub(crate) fn rest_for_fork(&self) -> bool {
         is_current() || {
-            let guard = self.at_work.lock_until(sys::now() + PATIENCE);
+            let guard = self.at_work.lock_until(sys::now().saturating_add(PATIENCE));
             guard.map(core::mem::forget).is_some()
         }
     }

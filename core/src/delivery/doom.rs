@@ -44,7 +44,7 @@ impl Doom {
     /// after a deadly signal. But not for ever, because an observer may be waiting for a lock that the
     /// interrupted code holds; then the process ends a little later.
     pub(crate) fn await_end(&self) {
-        let end = sys::now() + PATIENCE;
+        let end = sys::now().saturating_add(PATIENCE);
         while sys::now() < end && self.state.load(Ordering::Acquire) != 0 {
             sys::futex_wait(&self.state, 2, Some(end));
         }

@@ -1,6 +1,6 @@
 //! The immutable ordered list of entries of one signal, with the actions behind it.
 //!
-//! **Read inside signal handlers.** A writer makes a new one and publishes it; see `publish`.
+//! **Read inside signal handlers.** A writer makes a new one and publishes it; see `slot`.
 
 use crate::delivery::entry::{Entry, Link};
 use crate::delivery::queue::Consumer;

@@ -2,7 +2,7 @@
 //!
 //! * `slot` — a signal's row. `chain` — its immutable list of entries.
 //! * `grace` — how a replaced chain's readers are waited for. `counters` — what was delivered.
-//! * `publish` (here) — a writer's way: lock, make a new chain, publish, retire the old one.
+//! * here — a writer's way: lock, make a new chain, publish, retire the old one.
 //! * `install` — the kernel's action: taking the signal, giving it back exactly.
 //! * `graveyard` — subscriptions dropped inside a handler, ended by the next writer.
 //! * `default_action` — what the kernel would have done.
