@@ -180,6 +180,12 @@ impl Event {
         Duration::from_nanos(self.0.arrival_ns)
     }
 
+    /// How long ago the signal arrived, by the same clock.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        crate::sys::now().saturating_sub(self.arrival())
+    }
+
     /// How many instances this event stands for, at least 1; more than 1 only where the
     /// subscriber chose to coalesce. What the kernel itself merged is not counted.
     #[must_use]

@@ -23,9 +23,12 @@
 #![allow(unsafe_code)]
 
 use crate::engine;
+use crate::event::Event;
+use crate::frame::Frame;
 use crate::sync::Ordering;
 use crate::sys;
 use crate::table::counters::SIGNALS;
+use crate::table::default_action;
 use crate::thread::{Record, local};
 use core::cell::Cell;
 
@@ -162,4 +165,36 @@ pub fn restore_dispositions() {
             sys::unblock(held);
         }
     }
+}
+
+/// Does now what the kernel would have done with `event`'s signal if nobody had taken it: ends the
+/// process by that signal, with the event's own information in the core dump if there is one; stops
+/// the process, and returns when it goes on; or does nothing, where nothing is the default. For a
+/// program that takes a signal, puts its house in order, and then wants it to have its usual effect and
+/// the parent to see the usual status.
+///
+/// Nobody else is asked: other subscribers and a handler behind sigplane have seen the event itself. A
+/// process 1, which its own signals cannot end, ends with status 128 + n. A process whose group is
+/// orphaned does not stop (setpgid(2)).
+///
+/// # Async-signal safety
+/// Yes.
+///
+/// # References
+/// signal(7), "Signal dispositions".
+///
+/// # Examples
+/// ```no_run
+/// use sigplane::{Signal, process};
+/// let stop = sigplane::subscribe(Signal::TERM).inbox()?;
+/// let event = stop.recv();
+/// // … write the journal …
+/// process::take_default(&event); // the parent sees a process that SIGTERM has ended
+/// # Ok::<(), sigplane::Error>(())
+/// ```
+pub fn take_default(event: &Event) {
+    let mask = sys::block(sys::ASYNC_BITS);
+    let mut frame = Frame::virtual_with(mask);
+    default_action::perform(event.signal(), event.raw(), &mut frame, false);
+    sys::set_mask(mask);
 }

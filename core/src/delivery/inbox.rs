@@ -110,6 +110,27 @@ impl Inbox {
         self.subscription.unsubscribe()
     }
 
+    /// Promises that the [descriptor](AsFd) is watched for edges only (`EPOLLET`). Then
+    /// [`try_recv`](Self::try_recv) need not read it to make it unreadable again, which saves a system
+    /// call each time the queue runs empty. Watched for levels, it would stay readable for ever.
+    ///
+    /// # References
+    /// epoll(7), "Level-triggered and edge-triggered".
+    ///
+    /// # Examples
+    /// ```
+    /// let inbox = sigplane::subscribe(sigplane::Signal::USR1).inbox()?.edge_triggered();
+    /// assert!(inbox.try_recv().is_none());
+    /// # Ok::<(), sigplane::Error>(())
+    /// ```
+    #[must_use]
+    pub fn edge_triggered(self) -> Self {
+        if let Some(Consumer::Inbox(doorway)) = self.entry().queue().map(|queue| &queue.consumer) {
+            doorway.edges.store(true, Ordering::Relaxed);
+        }
+        self
+    }
+
     fn fd(&self) -> RawFd {
         self.entry().queue().map_or(-1, descriptor)
     }
@@ -177,7 +198,8 @@ fn descriptor(queue: &Queue) -> RawFd {
     }
 }
 
-/// The next event if there is one; otherwise makes the descriptor, if any, unreadable.
+/// The next event if there is one; otherwise makes the descriptor, if any, unreadable, unless only
+/// its edges count.
 fn try_receive(entry: &Entry) -> Option<Event> {
     let queue = entry.queue()?;
     if let Some(event) = queue.take() {
@@ -188,11 +210,15 @@ fn try_receive(entry: &Entry) -> Option<Event> {
     if fd < 0 {
         return None;
     }
+    // Every write to an eventfd is an edge, whatever its count (eventfd(2), epoll(7), "Level-triggered and
+    // edge-triggered"; fs/eventfd.c, `eventfd_write` wakes its waiters each time).
+    if !doorway.edges.load(Ordering::Relaxed) {
+        sys::eventfd_clear(fd);
+    }
     // ORDERING: cleared, disarmed, then the queue is looked at once more. A handler publishes and then
     // arms. One that armed before the swap, and whose write was cleared, has published: its event is
     // found here, or, if an older one is not completely written yet, whoever writes that arms anew.
     // One that arms after the swap writes. The swap takes in what the handler did before it armed.
-    sys::eventfd_clear(fd);
     doorway.armed.swap(false, Ordering::SeqCst);
     let event = queue.take()?;
     if queue.len() > 0 {

@@ -48,6 +48,8 @@ pub(crate) struct Doorway {
     pub fd: AtomicI32,
     /// Whether the eventfd has been made readable since a reader last found the queue empty.
     pub armed: AtomicBool,
+    /// Whether the eventfd is watched for edges only, and so never has to become unreadable.
+    pub edges: AtomicBool,
     pub closed: AtomicBool,
 }
 
@@ -57,6 +59,7 @@ impl Doorway {
             sleepers: EventCount::new(AtomicU32::new(0)),
             fd: AtomicI32::new(-1),
             armed: AtomicBool::new(false),
+            edges: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }

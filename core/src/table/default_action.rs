@@ -72,7 +72,7 @@ fn end_process_one(signal: Signal) {
 fn stop(signal: Signal, info: &libc::siginfo_t) {
     let number = signal.number();
     let slot = engine::get().slot(number);
-    let Ok(ours) = sys::sigaction(number, Some(&KernelAction::DEFAULT)) else {
+    let Ok(before) = sys::sigaction(number, Some(&KernelAction::DEFAULT)) else {
         return;
     };
     if sys::queue_to_thread(sys::getpid(), sys::gettid(), number, info).is_ok() {
@@ -81,12 +81,16 @@ fn stop(signal: Signal, info: &libc::siginfo_t) {
         sys::unblock(sys::bit(number));
         sys::block(sys::bit(number));
     }
-    if ours.is_ours() {
-        let original = crate::dispatch::original_action(number);
-        slot.reinstall(number, &ours, &original);
+    let original = crate::dispatch::original_action(number);
+    if before.is_ours() {
+        slot.reinstall(number, &before, &original);
     } else if sys::sigaction(number, None).is_ok_and(|now| now == KernelAction::DEFAULT) {
-        // Another thread was here at the same time and has the real one; or it was never ours.
-        let original = crate::dispatch::original_action(number);
-        slot.reinstall(number, &KernelAction::ours(&original, number), &original);
+        if slot.is_wanted() {
+            // Another thread was here at the same time and has the real one.
+            slot.reinstall(number, &KernelAction::ours(&original, number), &original);
+        } else {
+            // It is not ours: never was, or the last subscriber has just left.
+            let _set = sys::sigaction(number, Some(&before));
+        }
     }
 }

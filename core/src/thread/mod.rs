@@ -21,6 +21,8 @@ pub(crate) mod safe_point;
 pub(crate) mod spill;
 mod wait;
 
+use crate::sys;
+
 pub use handle::{JoinError, PostError, Posted, ThreadHandle};
 pub use wait::{FdWake, Interest, Wake, alertable_syscall, wait, wait_fd};
 
@@ -73,4 +75,35 @@ pub fn poll() -> usize {
         }
         _ => 0,
     }
+}
+
+/// Keeps signals that are sent to the process off this thread, from now on and for the threads that it
+/// starts: it blocks everything but the synchronous faults, what libc needs, and sigplane's doorbell.
+/// Another thread, the main one by preference, receives them instead.
+///
+/// For worker threads of a runtime. The kernel gives a process's signal to any thread that does not
+/// block it, and of two threads that receive at the same time either may be first to queue its event.
+/// Where the order of a burst matters, let one thread receive. Signals sent to *this* thread
+/// (`tgkill`, `pthread_kill`) wait too, and a handler for them never runs.
+///
+/// A program that this thread starts inherits the mask, unless whoever starts it resets it, as
+/// [`std::process::Command`] does.
+///
+/// # Async-signal safety
+/// No.
+///
+/// # References
+/// signal(7), "Signal mask and pending signals"; kernel/signal.c, `complete_signal`.
+///
+/// # Examples
+/// ```
+/// std::thread::spawn(|| {
+///     sigplane::thread::shield();
+///     // … work that signals to the process do not interrupt …
+/// })
+/// .join()
+/// .unwrap();
+/// ```
+pub fn shield() {
+    sys::block(sys::ASYNC_BITS & !sys::bit(crate::delivery::doorbell::SIGNAL));
 }
