@@ -1,0 +1,4 @@
+//! placeholder
+pub struct ChildEvents;
+pub struct ChildExit;
+pub fn child_events() {}
