@@ -9,6 +9,7 @@
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hold::Holds;
+use crate::fault::Faults;
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::sys;
 use crate::sys::lock::Lock;
@@ -33,6 +34,7 @@ pub(crate) struct Engine {
     pub dispatcher: Dispatcher,
     pub writer: Lock<Writer>,
     pub graveyard: Graveyard,
+    pub faults: Faults,
     /// Held by whoever waits for a grace period.
     pub grace: Lock<()>,
     expedited: AtomicBool,
@@ -50,6 +52,7 @@ static ENGINE: Engine = Engine {
     dispatcher: Dispatcher::new(),
     writer: Lock::new(Writer::new()),
     graveyard: Graveyard::new(),
+    faults: Faults::new(),
     grace: Lock::new(()),
     expedited: AtomicBool::new(false),
     pid: AtomicI32::new(0),
@@ -71,6 +74,8 @@ pub(crate) fn get() -> &'static Engine {
 static START: extern "C" fn() = {
     extern "C" fn start() {
         started();
+        // Not in `started`: it changes the table. This object's own fixups stay as long as its engine.
+        crate::fault::register_own();
     }
     start
 };

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io;
 
+use crate::fault::FixupError;
 use crate::signal::Signal;
 
 /// The result of most of this crate's functions.
@@ -50,6 +51,24 @@ pub enum Error {
     /// The caller is a `vfork` (`CLONE_VM`) child: it shares the memory of its parent, so
     /// what it writes into the table would change its parent's.
     VforkChild,
+    /// A range of addresses without any.
+    EmptyRange {
+        /// Its start.
+        start: usize,
+        /// Its end, which is not above.
+        end: usize,
+    },
+    /// A range of code overlaps one that has a handler.
+    RangeTaken {
+        /// Start of the other one.
+        start: usize,
+        /// Its end.
+        end: usize,
+    },
+    /// A table of fixups is not as it must be.
+    Fixup(FixupError),
+    /// The call waits for handlers, and the caller is one.
+    InHandler,
     /// The kernel refused.
     Os {
         /// The system call or libc function.
@@ -93,6 +112,19 @@ impl fmt::Display for Error {
                 "this process shares its parent's memory (vfork) and must not change the \
                  parent's table: call exec or _exit first, or use fork",
             ),
+            Error::EmptyRange { start, end } => write!(
+                f,
+                "the range {start:#x}..{end:#x} is empty: the end is the first address behind it"
+            ),
+            Error::RangeTaken { start, end } => write!(
+                f,
+                "the code at {start:#x}..{end:#x} has a handler already: drop that range first"
+            ),
+            Error::Fixup(error) => fmt::Display::fmt(error, f),
+            Error::InHandler => f.write_str(
+                "this cannot be done inside a signal handler, which it would wait for: do it in ordinary \
+                 code",
+            ),
             Error::Os { call, source } => write!(f, "{call} failed: {source}"),
         }
     }
@@ -102,6 +134,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Os { source, .. } => Some(source),
+            Error::Fixup(error) => Some(error),
             _ => None,
         }
     }
@@ -119,11 +152,23 @@ impl PartialEq for Error {
             (Error::ZeroCapacity, Error::ZeroCapacity) => true,
             (Error::NeedsImmediate(a), Error::NeedsImmediate(b)) => a == b,
             (Error::VforkChild, Error::VforkChild) => true,
+            (Error::EmptyRange { start: a, end: b }, Error::EmptyRange { start: c, end: d })
+            | (Error::RangeTaken { start: a, end: b }, Error::RangeTaken { start: c, end: d }) => {
+                (a, b) == (c, d)
+            }
+            (Error::Fixup(a), Error::Fixup(b)) => a == b,
+            (Error::InHandler, Error::InHandler) => true,
             (Error::Os { call: a, source: x }, Error::Os { call: b, source: y }) => {
                 a == b && x.raw_os_error() == y.raw_os_error() && x.kind() == y.kind()
             }
             _ => false,
         }
+    }
+}
+
+impl From<FixupError> for Error {
+    fn from(error: FixupError) -> Self {
+        Error::Fixup(error)
     }
 }
 

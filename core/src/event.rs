@@ -19,7 +19,7 @@
 
 mod cause;
 mod fault;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod stamp;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use crate::delivery::{Context, Overflow, Place};
 use crate::engine::{self, Engine};
+use crate::fault::FaultTable;
 use crate::signal::Signal;
 use crate::subscribe::SubscriptionStats;
 use crate::sync::Ordering;
@@ -28,6 +29,7 @@ use core::fmt;
 /// println!("{table}");
 /// # Ok::<(), sigplane::Error>(())
 /// ```
+#[allow(unsafe_code)]
 pub fn table() -> Table {
     let engine = engine::started();
     crate::table::reap();
@@ -37,12 +39,15 @@ pub fn table() -> Table {
         .filter_map(|number| Signal::try_from(number).ok())
         .filter_map(|signal| row(engine, signal, writer.usurped & sys::bit(signal.number()) != 0))
         .collect();
+    // SAFETY: the lock is held.
+    let faults = unsafe { FaultTable::of(engine) };
     drop(writer);
     Table {
         rows,
         threads: alive(engine),
         panics: engine.dispatcher.panics(),
         expedited: engine.expedited(),
+        faults,
     }
 }
 
@@ -66,6 +71,8 @@ pub struct Table {
     pub panics: usize,
     /// Whether membarrier(2) spares handlers a fence.
     pub expedited: bool,
+    /// Fixups, regions, code ranges, hooks.
+    pub faults: FaultTable,
 }
 
 impl Table {
@@ -273,7 +280,8 @@ impl fmt::Display for Table {
                 write_entry(f, entry)?;
             }
         }
-        write!(f, "{} threads attached, {} panics", self.threads, self.panics)
+        write!(f, "{} threads attached, {} panics", self.threads, self.panics)?;
+        if self.faults.enabled { write!(f, "\n{}", self.faults) } else { Ok(()) }
     }
 }
 

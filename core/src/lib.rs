@@ -24,7 +24,6 @@ mod dispatch;
 mod engine;
 mod error;
 mod event;
-mod fault;
 mod frame;
 mod inspect;
 mod set;
@@ -34,6 +33,7 @@ mod sync;
 mod sys;
 mod table;
 
+pub mod fault;
 pub mod process;
 pub mod send;
 pub mod thread;

@@ -10,6 +10,7 @@ use super::{Arrival, Next, count, enter, exit, tid, walk};
 use crate::delivery::doom::Doom;
 use crate::delivery::doorbell;
 use crate::engine;
+use crate::fault;
 use crate::frame::Frame;
 use crate::signal::Signal;
 use crate::sync::Ordering;
@@ -63,6 +64,9 @@ fn settle_rest(
         return Next::RETURN;
     }
     count(arrival.record, Count::Passed, arrival.number);
+    // SAFETY: the kernel delivers numbers 1 to 64 only.
+    let signal = unsafe { Signal::from_raw_unchecked(arrival.number as u8) };
+    fault::run_last_chance(arrival, frame, signal);
     if arrival.awaited
         && Doom::concerns(arrival.number)
         && let Some(stamp) = arrival.stamped
@@ -73,8 +77,6 @@ fn settle_rest(
         dispatcher.doom.await_end();
         return Next::RETURN;
     }
-    // SAFETY: the kernel delivers numbers 1 to 64 only.
-    let signal = unsafe { Signal::from_raw_unchecked(arrival.number as u8) };
     default_action::perform(signal, arrival.info, frame, arrival.fault);
     Next::RETURN
 }
@@ -99,9 +101,21 @@ pub(crate) unsafe extern "C" fn after_foreign(
     // SAFETY: as above.
     let mut frame = unsafe { Frame::of_handler(context.cast()) };
     let mut arrival = Arrival::new(number, info, record);
-    let _taken = run_after(&mut arrival, &mut frame);
+    arrival.fault = fault::is_synchronous(number, info);
+    let taken = run_after(&mut arrival, &mut frame);
+    if arrival.fault && !taken && has_given_up(number) {
+        // SAFETY: the kernel delivers numbers 1 to 64 only.
+        let signal = unsafe { Signal::from_raw_unchecked(number as u8) };
+        fault::run_last_chance(&arrival, &mut frame, signal);
+    }
     // Whoever called the handler that has returned, if it was not the kernel, goes on under its mask.
     sys::set_mask(mask | bell_for(&arrival));
+}
+
+/// Whether a handler for faults that has returned has put the default in, as that of Rust's runtime does
+/// with faults that are not its own: the fault is about to repeat and to end the process.
+fn has_given_up(number: i32) -> bool {
+    sys::sigaction(number, None).is_ok_and(|action| action.handler == libc::SIG_DFL)
 }
 
 /// What a handler's mask needs besides its own while something is held on the thread: a hold must not be

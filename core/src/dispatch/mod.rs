@@ -55,7 +55,7 @@ pub(crate) struct Next {
 }
 
 impl Next {
-    const RETURN: Self = Self { target: 0, after: 0 };
+    pub(crate) const RETURN: Self = Self { target: 0, after: 0 };
 }
 
 /// One signal on its way through the chain.
@@ -285,19 +285,30 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
             }
         }
     } else {
-        (walk::run(chain.first(), arrival, frame), chain.foreign)
+        let run = || walk::run(chain.first(), arrival, frame);
+        let taken = if arrival.fault && !chain.is_empty() {
+            fault::contain(arrival.record, run).unwrap_or(false)
+        } else {
+            run()
+        };
+        (taken, chain.foreign)
     };
     count(arrival.record, Count::Delivered, arrival.number);
     let foreign = if arrival.bypass { chain.older.unwrap_or(foreign) } else { foreign };
     // A handler that took the signal from us is called, not jumped to: should it end with a jump to
     // us, the stub can tell.
-    let after = usize::from(chain.has_second() || chain.older.is_some());
+    // And a fault's, when there are last-chance hooks: it may give up.
+    let after = usize::from(
+        chain.has_second()
+            || chain.older.is_some()
+            || (arrival.fault && fault::has_last_chance(arrival.record, arrival.number)),
+    );
     exit(arrival.record, reading);
     behind::settle(arrival, frame, slot, foreign, taken, after)
 }
 
 #[inline(always)]
-fn enter(record: Option<&Record>) -> Reading {
+pub(crate) fn enter(record: Option<&Record>) -> Reading {
     let engine = engine::get();
     match record {
         Some(record) => record.readers.enter(&engine.phase, engine.expedited()),
@@ -309,7 +320,7 @@ fn enter(record: Option<&Record>) -> Reading {
 }
 
 #[inline(always)]
-fn exit(record: Option<&Record>, reading: Reading) {
+pub(crate) fn exit(record: Option<&Record>, reading: Reading) {
     match record {
         Some(record) => record.readers.exit(reading),
         None => {

@@ -60,8 +60,14 @@ pub enum FaultKind {
     /// general protection fault (`SIGSEGV`), a stack segment fault (`SIGBUS`), or a
     /// breakpoint instruction (`SIGTRAP`). The machine context tells.
     Unspecified,
-    /// `SEGV_MAPERR`: nothing is mapped at the address.
+    /// `SEGV_MAPERR`: nothing is mapped at the address. Addresses of the kernel count as such.
     Unmapped,
+    /// The upper bits of the address are not all equal, so it is none. The machine context tells; an
+    /// [`Event`](crate::Event) alone says [`Unspecified`](Self::Unspecified).
+    NonCanonical,
+    /// The stack has run into its guard page, or cannot grow. The machine context tells; an
+    /// [`Event`](crate::Event) alone says [`Unmapped`](Self::Unmapped) or [`Protected`](Self::Protected).
+    StackOverflow,
     /// `SEGV_ACCERR`: the mapping does not allow this access.
     Protected,
     /// `SEGV_BNDERR`: outside these bounds.
@@ -161,25 +167,33 @@ impl FaultKind {
     fn of(signal: Signal, code: i32, info: &siginfo_t) -> FaultKind {
         // Codes as in the kernel's include/uapi/asm-generic/siginfo.h; libc names few.
         match (signal, code) {
-            (_, libc::SI_KERNEL) => FaultKind::Unspecified,
-            (Signal::SEGV, 1) => FaultKind::Unmapped,
-            (Signal::SEGV, 2) => FaultKind::Protected,
             (Signal::SEGV, 3) => FaultKind::Bounds {
                 lower: fields::lower_bound(info),
                 upper: fields::upper_bound(info),
             },
             (Signal::SEGV, 4) => FaultKind::ProtectionKey(fields::protection_key(info)),
-            (Signal::SEGV, 8 | 9) => FaultKind::MemoryTag,
-            (Signal::SEGV, 10) => FaultKind::ControlFlow,
-            (Signal::BUS, libc::BUS_ADRALN) => FaultKind::Misaligned,
-            (Signal::BUS, libc::BUS_ADRERR) => FaultKind::NoMemory,
-            (Signal::BUS, libc::BUS_OBJERR) => FaultKind::Object,
             (Signal::BUS, libc::BUS_MCEERR_AR) => {
                 FaultKind::MemoryErrorNow { lsb: fields::address_lsb(info) }
             }
             (Signal::BUS, libc::BUS_MCEERR_AO) => {
                 FaultKind::MemoryErrorElsewhere { lsb: fields::address_lsb(info) }
             }
+            (Signal::TRAP, 6) => FaultKind::Perf { data: fields::perf_data(info) },
+            (signal, code) => FaultKind::by_code(signal, code),
+        }
+    }
+
+    /// The kinds that `si_code` alone tells.
+    pub(crate) fn by_code(signal: Signal, code: i32) -> FaultKind {
+        match (signal, code) {
+            (_, libc::SI_KERNEL) => FaultKind::Unspecified,
+            (Signal::SEGV, 1) => FaultKind::Unmapped,
+            (Signal::SEGV, 2) => FaultKind::Protected,
+            (Signal::SEGV, 8 | 9) => FaultKind::MemoryTag,
+            (Signal::SEGV, 10) => FaultKind::ControlFlow,
+            (Signal::BUS, libc::BUS_ADRALN) => FaultKind::Misaligned,
+            (Signal::BUS, libc::BUS_ADRERR) => FaultKind::NoMemory,
+            (Signal::BUS, libc::BUS_OBJERR) => FaultKind::Object,
             (Signal::FPE, 1) => FaultKind::IntegerDivision,
             (Signal::FPE, 2) => FaultKind::IntegerOverflow,
             (Signal::FPE, 3) => FaultKind::FloatDivision,
@@ -196,7 +210,6 @@ impl FaultKind {
             (Signal::TRAP, libc::TRAP_TRACE) => FaultKind::Step,
             (Signal::TRAP, libc::TRAP_BRANCH) => FaultKind::Branch,
             (Signal::TRAP, libc::TRAP_HWBKPT) => FaultKind::Watchpoint,
-            (Signal::TRAP, 6) => FaultKind::Perf { data: fields::perf_data(info) },
             (Signal::SYS, 1) => FaultKind::FilteredCall,
             (Signal::SYS, 2) => FaultKind::DispatchedCall,
             (_, other) => FaultKind::Other(other),
@@ -209,6 +222,8 @@ impl fmt::Display for FaultKind {
         f.write_str(match *self {
             FaultKind::Unspecified => "fault without details",
             FaultKind::Unmapped => "address not mapped",
+            FaultKind::NonCanonical => "non-canonical address",
+            FaultKind::StackOverflow => "stack overflow",
             FaultKind::Protected => "access not permitted",
             FaultKind::Bounds { lower, upper } => {
                 return write!(f, "outside the bounds {lower:#x} to {upper:#x}");

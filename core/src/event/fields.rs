@@ -37,98 +37,98 @@ fn read<T: Plain, const OFFSET: usize>(info: &siginfo_t) -> T {
 }
 
 /// `_kill`, `_rt`, `_sigchld`: process id of the sender or child.
-pub(super) fn pid(info: &siginfo_t) -> i32 {
+pub(crate) fn pid(info: &siginfo_t) -> i32 {
     // SAFETY: any bytes of the union are a valid `pid_t` (module invariant).
     unsafe { info.si_pid() }
 }
 
 /// `_kill`, `_rt`, `_sigchld`: real user id of the sender or child.
-pub(super) fn uid(info: &siginfo_t) -> u32 {
+pub(crate) fn uid(info: &siginfo_t) -> u32 {
     // SAFETY: any bytes of the union are a valid `uid_t` (module invariant).
     unsafe { info.si_uid() }
 }
 
 /// `_rt`, `_timer`: the value sent along.
-pub(super) fn value(info: &siginfo_t) -> usize {
+pub(crate) fn value(info: &siginfo_t) -> usize {
     // SAFETY: any bytes of the union are a valid `sigval` (module invariant).
     unsafe { info.si_value() }.sival_ptr.addr()
 }
 
 /// `_sigchld`: exit status or signal number.
-pub(super) fn status(info: &siginfo_t) -> i32 {
+pub(crate) fn status(info: &siginfo_t) -> i32 {
     // SAFETY: any bytes of the union are a valid `int` (module invariant).
     unsafe { info.si_status() }
 }
 
 /// `_sigchld._utime`: user time in clock ticks.
-pub(super) fn user_ticks(info: &siginfo_t) -> i64 {
+pub(crate) fn user_ticks(info: &siginfo_t) -> i64 {
     // SAFETY: any bytes of the union are a valid `clock_t` (module invariant).
     unsafe { info.si_utime() }
 }
 
 /// `_sigchld._stime`: system time in clock ticks.
-pub(super) fn system_ticks(info: &siginfo_t) -> i64 {
+pub(crate) fn system_ticks(info: &siginfo_t) -> i64 {
     // SAFETY: any bytes of the union are a valid `clock_t` (module invariant).
     unsafe { info.si_stime() }
 }
 
 /// `_sigfault._addr`, `_sigsys._call_addr`: an address.
-pub(super) fn address(info: &siginfo_t) -> usize {
+pub(crate) fn address(info: &siginfo_t) -> usize {
     // SAFETY: any bytes of the union are a valid pointer value (module invariant).
     unsafe { info.si_addr() }.addr()
 }
 
 /// `_sigfault._addr_lsb`: least significant valid bit of the address.
-pub(super) fn address_lsb(info: &siginfo_t) -> i16 {
+pub(crate) fn address_lsb(info: &siginfo_t) -> i16 {
     read::<_, 24>(info)
 }
 
 /// `_sigfault._addr_bnd._lower`.
-pub(super) fn lower_bound(info: &siginfo_t) -> usize {
+pub(crate) fn lower_bound(info: &siginfo_t) -> usize {
     read::<_, 32>(info)
 }
 
 /// `_sigfault._addr_bnd._upper`.
-pub(super) fn upper_bound(info: &siginfo_t) -> usize {
+pub(crate) fn upper_bound(info: &siginfo_t) -> usize {
     read::<_, 40>(info)
 }
 
 /// `_sigfault._addr_pkey._pkey`.
-pub(super) fn protection_key(info: &siginfo_t) -> u32 {
+pub(crate) fn protection_key(info: &siginfo_t) -> u32 {
     read::<_, 32>(info)
 }
 
 /// `_sigfault._perf._data`.
-pub(super) fn perf_data(info: &siginfo_t) -> usize {
+pub(crate) fn perf_data(info: &siginfo_t) -> usize {
     read::<_, 24>(info)
 }
 
 /// `_timer._tid`.
-pub(super) fn timer_id(info: &siginfo_t) -> i32 {
+pub(crate) fn timer_id(info: &siginfo_t) -> i32 {
     read::<_, 16>(info)
 }
 
 /// `_timer._overrun`.
-pub(super) fn timer_overrun(info: &siginfo_t) -> i32 {
+pub(crate) fn timer_overrun(info: &siginfo_t) -> i32 {
     read::<_, 20>(info)
 }
 
 /// `_sigpoll._band`.
-pub(super) fn poll_band(info: &siginfo_t) -> i64 {
+pub(crate) fn poll_band(info: &siginfo_t) -> i64 {
     read::<_, 16>(info)
 }
 
 /// `_sigpoll._fd`.
-pub(super) fn poll_fd(info: &siginfo_t) -> i32 {
+pub(crate) fn poll_fd(info: &siginfo_t) -> i32 {
     read::<_, 24>(info)
 }
 
 /// `_sigsys._syscall`.
-pub(super) fn syscall_number(info: &siginfo_t) -> i32 {
+pub(crate) fn syscall_number(info: &siginfo_t) -> i32 {
     read::<_, 24>(info)
 }
 
 /// `_sigsys._arch`.
-pub(super) fn syscall_arch(info: &siginfo_t) -> u32 {
+pub(crate) fn syscall_arch(info: &siginfo_t) -> u32 {
     read::<_, 28>(info)
 }

@@ -1,24 +1,175 @@
-//! Synchronous faults: an instruction of the interrupted code itself raised the signal.
+//! Faults: what the running code itself did wrong, as an ordinary, ordered, composable matter.
 //!
-//! **Runs inside signal handlers.**
+//! ```
+//! use sigplane::fault;
 //!
-//! A fault is never deferred and never queued: the instruction would only repeat. The order for one,
-//! with what this version has:
+//! let byte: Result<u8, fault::Fault> = fault::try_read(16 as *const u8);
+//! println!("{}", byte.unwrap_err()); // address not mapped, reading 0x10
+//! ```
 //!
-//! | step | what | here |
+//! A fault is never deferred and never queued: the instruction would only repeat. It goes this way, until
+//! somebody takes it:
+//!
+//! | step | what | module |
 //! |---|---|---|
-//! | 1 | fixup by the faulting program counter | not yet: the place is [`deliver`], before `dispatch::deliver` |
-//! | 2 | guarded call on this thread | not yet, same place |
-//! | 3 | code range | not yet, same place |
-//! | 4 | region | not yet, same place |
-//! | 5 | immediate entries, until one handles it | `dispatch::deliver` |
-//! | 6, 7 | the legacy action, the foreign handler | `dispatch::deliver` |
-//! | 8 | last-chance hooks | not yet: the place is `dispatch::settle`, before the default |
+//! | 1 | the [fixup](crate::fixup!) of the faulting instruction | `fixup` |
+//! | 2 | the innermost [guarded call](guarded) of the thread | `guarded` |
+//! | 3 | the [code range](CodeRanges) that the instruction is in | `code` |
+//! | 4 | the [region](Region)s that the address is in, by priority | `region` |
+//! | 5 | [immediate](crate::Builder::immediate) entries | `dispatch` |
+//! | 6, 7 | the legacy action, the handler that was there before sigplane | `dispatch` |
+//! | 8 | [last-chance hooks](last_chance) | `last_chance` |
 //! | 9 | the default action: restored, and the instruction repeats | `table::default_action` |
+//!
+//! The same signals sent by somebody (`kill`, `tgkill`, `sigqueue`) are no faults and go the way of any
+//! other signal.
+//!
+//! What runs in steps 3 to 5 and 8 runs under a guard of sigplane's own: if it faults itself, it has not
+//! taken the fault, and the next in order is asked. So the default action is in the end that of the first
+//! fault, with its core dump. Such faults are counted ([`Table::faults`](crate::Table)).
+//!
+//! The first of these functions that is used (or [`enable`]) makes the six signals of faults sigplane's,
+//! for as long as the process lives. A handler that was there before stands behind, as always.
+//!
+//! A fault whose signal is blocked kills the process and no handler runs (kernel/signal.c,
+//! `force_sig_info_to_task`); so sigplane itself never blocks them.
+//!
+//! **`deliver` runs inside signal handlers.**
+#![allow(unsafe_code)]
+
+mod access;
+mod code;
+mod context;
+mod error;
+mod fixup;
+mod guarded;
+mod last_chance;
+pub(crate) mod overflow;
+mod plain;
+mod ranges;
+mod region;
+mod report;
+pub(crate) mod words;
+
+pub use access::{
+    try_c_str, try_compare_exchange, try_copy, try_copy_from, try_copy_nonoverlapping, try_copy_to,
+    try_fill, try_load, try_read, try_store, try_strlen, try_write,
+};
+pub use code::{CodeRange, CodeRanges};
+pub use context::FaultContext;
+pub use error::{Access, Fault};
+pub use fixup::{FixupError, register, unregister};
+pub use guarded::guarded;
+pub use last_chance::{Fatal, LastChance, last_chance};
+pub use plain::{Plain, Word};
+pub use region::Region;
+pub use report::{FaultTable, FixupTable};
+
+pub(crate) use guarded::contain;
+pub(crate) use last_chance::{concerns as has_last_chance, run as run_last_chance};
 
 use crate::dispatch::{self, Arrival, Next};
+use crate::engine;
+use crate::error::Result;
 use crate::frame::Frame;
+use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::sys;
+use crate::table::published::Published;
+use words::Words;
+
+/// The process's state of faults, in the engine.
+pub(crate) struct Faults {
+    pub lists: Published<fixup::Lists>,
+    pub code: Published<code::Map>,
+    pub regions: Published<region::Map>,
+    pub hooks: Published<last_chance::Hooks>,
+    /// The thread that runs last-chance hooks; 0 when none does.
+    pub last: crate::sync::AtomicU32,
+    pub tally: Tally,
+}
+
+/// How often each step took a fault.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub fixups: AtomicUsize,
+    pub guards: AtomicUsize,
+    pub code: AtomicUsize,
+    pub regions: AtomicUsize,
+    /// Faults of what runs inside the handler.
+    pub in_handlers: AtomicUsize,
+}
+
+impl Faults {
+    pub(crate) const fn new() -> Self {
+        Self {
+            lists: Published::none(),
+            code: Published::none(),
+            regions: Published::none(),
+            hooks: Published::none(),
+            last: crate::sync::AtomicU32::new(0),
+            tally: Tally {
+                fixups: AtomicUsize::new(0),
+                guards: AtomicUsize::new(0),
+                code: AtomicUsize::new(0),
+                regions: AtomicUsize::new(0),
+                in_handlers: AtomicUsize::new(0),
+            },
+        }
+    }
+}
+
+/// Whether the signals of faults have been made ours.
+///
+/// ORDERING: Relaxed on the fast path. What it stands for is in the kernel, and whoever sees it set was
+/// told by a thread that had set it there before.
+static ENABLED: AtomicBool = AtomicBool::new(false);
+
+/// Makes SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS sigplane's, so that faults go the way of
+/// this module. Called again, it takes back those that somebody has taken since, and stands in front of
+/// them. The functions of this module call it themselves the first time; call it where they are first
+/// used inside a handler, and in programs that only have [fixups](crate::fixup!) of their own.
+///
+/// # Errors
+/// [`Error::VforkChild`](crate::Error::VforkChild), [`Error::Os`](crate::Error::Os).
+///
+/// # Async-signal safety
+/// No.
+///
+/// # Examples
+/// ```
+/// sigplane::fault::enable()?;
+/// assert!(sigplane::table().row(sigplane::Signal::SEGV).unwrap().ours);
+/// # Ok::<(), sigplane::Error>(())
+/// ```
+pub fn enable() -> Result<()> {
+    crate::table::pin(sys::FAULT_BITS)?;
+    ENABLED.store(true, Ordering::SeqCst);
+    Ok(())
+}
+
+/// Registers the fixups of the object that sigplane is linked into.
+pub(crate) fn register_own() {
+    let (start, stop) = sys::arch::own_fixups();
+    // SAFETY: the linker's bounds; the object stays as long as the engine in it.
+    if let Err(error) = unsafe { register(start..stop) } {
+        // A constructor has nobody to return it to, and a wrong landing is worse than an early end.
+        panic!("{error}");
+    }
+}
+
+/// Whether [`enable`] has been called, by the program or by a function of this module.
+#[inline(always)]
+pub(crate) fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
+/// For the functions that cannot fail for this reason: in a `vfork` child whose parent has not done it.
+#[cold]
+pub(crate) fn enable_or_panic() {
+    if let Err(error) = enable() {
+        panic!("faults cannot be handled: {error}");
+    }
+}
 
 /// Tells a fault of the interrupted instruction from a signal of the same number that somebody sent:
 /// the kernel gives faults a positive `si_code` (sigaction(2)), and users cannot send one to others.
@@ -32,5 +183,31 @@ pub(crate) fn is_synchronous(number: i32, info: &libc::siginfo_t) -> bool {
 
 /// The way of a fault through the steps above.
 pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
+    if let Some(context) = frame.context()
+        && is_taken(arrival, context)
+    {
+        return Next::RETURN;
+    }
     dispatch::deliver(arrival, frame)
+}
+
+/// Steps 1 to 4.
+fn is_taken(arrival: &Arrival<'_>, context: &mut libc::ucontext_t) -> bool {
+    let tally = &engine::get().faults.tally;
+    let record = arrival.record;
+    let words = Words::of(arrival.info, context);
+    let step = if let Some(landing) = fixup::landing(record, words.pc) {
+        sys::arch::land(context, landing, &words);
+        &tally.fixups
+    } else if guarded::catch(record, context, &words) {
+        &tally.guards
+    } else if code::handle(arrival, context, &words) {
+        &tally.code
+    } else if region::handle(arrival, context, &words) {
+        &tally.regions
+    } else {
+        return false;
+    };
+    step.fetch_add(1, Ordering::Relaxed);
+    true
 }

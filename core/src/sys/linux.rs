@@ -61,6 +61,8 @@ impl KernelAction {
     /// * `SA_ONSTACK`: a handler without it kills a process whose threads have small stacks (Go). A
     ///   foreign handler without it, which runs in our frame's place, keeps the stack that it had, unless
     ///   the signal is a fault's: the thread's own stack may be what is exhausted.
+    /// * `SA_NODEFER`, for faults: see below. A foreign handler that did not ask for it has its signal
+    ///   blocked as it expects (`dispatch::behind`).
     /// * `SA_RESTART`: programs that did not ask for `EINTR` do not get it; taken from a foreign
     ///   handler where there is one, because that program does expect what it asked for.
     /// * `SA_NOCLDSTOP`, `SA_NOCLDWAIT`: the kernel's own behaviour for SIGCHLD; kept, and an
@@ -78,7 +80,9 @@ impl KernelAction {
             restart | onstack
         };
         if FAULT_BITS & bit(signal) != 0 {
-            flags |= onstack;
+            // A fault in a handler for faults is to reach its fixup: the kernel would kill the process for
+            // a synchronous signal that is blocked (kernel/signal.c, `force_sig_info_to_task`).
+            flags |= onstack | libc::SA_NODEFER as u64;
         }
         if signal == libc::SIGCHLD && foreign.handler == libc::SIG_IGN {
             flags |= libc::SA_NOCLDWAIT as u64;
@@ -311,6 +315,27 @@ pub(crate) fn dup_onto(old: i32, new: i32) {
     unsafe {
         syscall(libc::SYS_dup3, [old as usize, new as usize, libc::O_CLOEXEC as usize, 0, 0, 0])
     };
+}
+
+/// openat(2) for reading, closed on exec.
+pub(crate) fn open_read(path: &core::ffi::CStr) -> Result<i32, i32> {
+    let (at, flags) = (libc::AT_FDCWD as usize, (libc::O_RDONLY | libc::O_CLOEXEC) as usize);
+    // SAFETY: `path` is a string that ends with a zero.
+    let result = unsafe { syscall(libc::SYS_openat, [at, path.as_ptr() as usize, flags, 0, 0, 0]) };
+    check(result).map(|fd| fd as i32)
+}
+
+/// read(2), again when a signal interrupts it.
+pub(crate) fn read(fd: i32, buffer: &mut [u8]) -> Result<usize, i32> {
+    loop {
+        let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
+        // SAFETY: `buffer` is valid for writing.
+        let result = unsafe { syscall(libc::SYS_read, [fd as usize, at, length, 0, 0, 0]) };
+        match check(result) {
+            Err(libc::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// close(2) of a descriptor of ours.

@@ -106,6 +106,13 @@ impl Readers {
         self.0[reading.phase & 1].store(reading.before, Ordering::Release);
     }
 
+    /// How many handlers of the calling thread are counted in.
+    #[inline(always)]
+    pub(crate) fn nesting(&self) -> u32 {
+        let [first, second] = &self.0;
+        first.load(Ordering::Relaxed).wrapping_add(second.load(Ordering::Relaxed))
+    }
+
     /// As `enter`, for threads that share these counts.
     pub(crate) fn enter_shared(&self, phase: &Phase) -> Reading {
         let phase = phase.current();

@@ -1,6 +1,6 @@
 //! The process table: one slot per signal, changed by writers, read by handlers.
 //!
-//! * `slot` — a signal's row. `chain` — its immutable list of entries.
+//! * `slot` — a signal's row. `chain` — its immutable list of entries. `published` — the pointer to one.
 //! * `grace` — how a replaced chain's readers are waited for. `counters` — what was delivered.
 //! * here — a writer's way: lock, make a new chain, publish, retire the old one.
 //! * `install` — the kernel's action: taking the signal, giving it back exactly.
@@ -16,6 +16,7 @@ pub(crate) mod default_action;
 pub(crate) mod grace;
 mod graveyard;
 mod install;
+pub(crate) mod published;
 pub(crate) mod slot;
 
 pub(crate) use graveyard::Graveyard;
@@ -24,12 +25,13 @@ pub use install::Removal;
 use crate::defer::Critical;
 use crate::delivery::entry::Entry;
 use crate::engine::{self, Engine};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::set::SignalSet;
 use crate::signal::Signal;
 use crate::sync::Ordering;
 use crate::sys;
 use crate::thread::Record;
-use slot::Retired;
+use published::Retired;
 use std::sync::Arc;
 
 /// What the writer's lock protects besides the slots.
@@ -38,7 +40,7 @@ pub(crate) struct Writer {
     retired: Vec<Retired>,
     /// The signals whose kernel action is ours.
     pub(crate) installed: u64,
-    /// The doorbell's signal is ours for good.
+    /// Signals that are ours for good: the doorbell's, and those of faults once they are enabled.
     pinned: u64,
     /// Signals that somebody took from us behind our back, until we take them again.
     pub(crate) usurped: u64,
@@ -112,6 +114,51 @@ pub(crate) fn pin_doorbell() -> Result<()> {
     writer.pinned |= sys::bit(Signal::URG.number());
     PINNED.store(true, Ordering::Release);
     Ok(())
+}
+
+fn may_write(engine: &Engine) -> Result<()> {
+    if engine.is_borrowed() {
+        return Err(Error::VforkChild);
+    }
+    if Record::in_handler() { Err(Error::InHandler) } else { Ok(()) }
+}
+
+/// Makes signals ours for as long as the process lives, without an entry; those that somebody has taken
+/// since, again.
+pub(crate) fn pin(signals: u64) -> Result<()> {
+    let engine = engine::started();
+    may_write(engine)?;
+    let _critical = Critical::enter();
+    let mut writer = engine.writer.lock();
+    for signal in SignalSet::from_bits(signals).iter() {
+        install::take(engine, &mut writer, signal, None)?;
+        writer.pinned |= sys::bit(signal.number());
+    }
+    Ok(())
+}
+
+/// Changes something that handlers read and that is not a chain: `change` publishes it and gives what it
+/// replaced to be retired.
+pub(crate) fn edit<R>(
+    change: impl FnOnce(&'static Engine, &mut Vec<Retired>) -> Result<R>,
+) -> Result<R> {
+    let engine = engine::started();
+    may_write(engine)?;
+    let (result, full) = {
+        let _critical = Critical::enter();
+        let mut writer = engine.writer.lock();
+        let result = change(engine, &mut writer.retired);
+        (result, writer.retired.len() > RETIRED_LIMIT)
+    };
+    if full {
+        synchronize(engine);
+    }
+    result
+}
+
+/// Returns when no handler uses anything that has been replaced before. Ordinary code only.
+pub(crate) fn quiesce() {
+    synchronize(engine::get());
 }
 
 /// Ends a subscription: takes the entry out of the chains, gives back signals that nobody wants any

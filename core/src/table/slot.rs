@@ -3,20 +3,17 @@
 //! **Read inside signal handlers.**
 //!
 //! # Safety
-//! `chain` is null until the signal is first taken, and from then on points to a chain that is freed
-//! only after it has been replaced and every reader that may hold it has left (`grace`). So a reader
-//! may use what it loads until it leaves, and a writer that holds the table's lock may use what it
-//! loads as long as it holds it.
+//! As in `published`.
 #![allow(unsafe_code)]
 
 use super::chain::Chain;
 use super::counters::SIGNALS;
+use super::published::{Published, Retired};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::sys::{self, KernelAction};
-use core::sync::atomic::AtomicPtr;
 
 pub(crate) struct Slot {
-    chain: AtomicPtr<Chain>,
+    chain: Published<Chain>,
     /// A foreign `SA_RESETHAND` handler has had its one call.
     pub spent: AtomicBool,
     /// The kernel's action should be ours; see [`Slot::install`].
@@ -30,7 +27,7 @@ pub(crate) struct Slot {
 impl Slot {
     const fn new() -> Self {
         Self {
-            chain: AtomicPtr::new(core::ptr::null_mut()),
+            chain: Published::none(),
             spent: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             pushed_back: AtomicUsize::new(0),
@@ -42,23 +39,19 @@ impl Slot {
         [const { Self::new() }; SIGNALS]
     }
 
-    /// The current chain.
+    /// The current chain; none before the signal is first taken.
     ///
     /// # Safety
-    /// The caller is a reader (`grace`) or holds the table's lock, for as long as it uses the chain.
+    /// As for [`Published::get`].
     #[inline(always)]
     pub(crate) unsafe fn chain<'a>(&self) -> Option<&'a Chain> {
-        // ORDERING: Acquire pairs with the Release in `publish`: the chain is complete.
-        let chain = self.chain.load(Ordering::Acquire);
-        // SAFETY: null or live by the module's invariant.
-        unsafe { chain.as_ref() }
+        // SAFETY: the caller's promise.
+        unsafe { self.chain.get() }
     }
 
     /// Makes `chain` the current one and gives the old one to be retired.
     pub(crate) fn publish(&self, chain: Chain) -> Option<Retired> {
-        let new = Box::into_raw(Box::new(chain));
-        let old = self.chain.swap(new, Ordering::AcqRel);
-        if old.is_null() { None } else { Some(Retired(old)) }
+        self.chain.publish(chain)
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
@@ -97,19 +90,5 @@ impl Slot {
             // acts last sees the other.
             let _set = sys::sigaction(signal, Some(original));
         }
-    }
-}
-
-/// A chain that has been replaced; to be dropped after a grace period.
-pub(crate) struct Retired(*mut Chain);
-
-// SAFETY: it owns the chain, whose contents are Send and Sync.
-unsafe impl Send for Retired {}
-
-impl Drop for Retired {
-    fn drop(&mut self) {
-        // SAFETY: made by `Box::into_raw`, replaced, and no reader is left: whoever drops this has
-        // waited for them.
-        drop(unsafe { Box::from_raw(self.0) });
     }
 }

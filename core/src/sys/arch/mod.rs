@@ -7,5 +7,5 @@ pub(crate) use x86_64::*;
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!(
-    "sigplane has no port to this processor yet: see core/src/sys/arch/x86_64.rs for what one provides"
+    "sigplane has no port to this processor yet: see core/src/sys/arch/x86_64/ for what one provides"
 );

@@ -21,7 +21,13 @@
 //! Symbols carry the ABI number of this copy, so that two incompatible copies can be linked.
 #![allow(unsafe_code)]
 
+pub(crate) mod access;
+pub(crate) mod guard;
+pub(crate) mod registers;
+pub(crate) mod trap;
+
 use crate::dispatch::{after_foreign, dispatch};
+use crate::fault::words::Words;
 use crate::thread::Record;
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
@@ -320,4 +326,45 @@ pub(crate) fn trap() -> ! {
     // SAFETY: `ud2` raises SIGILL and does nothing else; it never falls through because the
     // caller has given SIGILL its default action.
     unsafe { asm!("ud2", options(noreturn, nostack)) }
+}
+
+/// The base of the fs segment: the thread's control block, whose first word is its own address (ELF TLS,
+/// variant 2).
+pub(crate) fn fs_base() -> usize {
+    let base: usize;
+    // SAFETY: reads the first word of the thread control block.
+    unsafe {
+        asm!("mov {b}, qword ptr fs:[0]", b = out(reg) base, options(nostack, preserves_flags, readonly))
+    };
+    base
+}
+
+/// Has the handler return to `landing`, with the three registers that a landing finds changed.
+pub(crate) fn land(context: &mut libc::ucontext_t, landing: usize, words: &Words) {
+    let registers = &mut context.uc_mcontext.gregs;
+    registers[libc::REG_RIP as usize] = landing as i64;
+    registers[libc::REG_RAX as usize] = words.address as i64;
+    registers[libc::REG_RDX as usize] = words.code as i64;
+    registers[libc::REG_R11 as usize] = words.pc as i64;
+}
+
+/// The calling object's own list of fixups: the linker's bounds of the section of that name. Weak, for an
+/// object that has none.
+pub(crate) fn own_fixups() -> (usize, usize) {
+    let (start, stop): (usize, usize);
+    // SAFETY: loads two addresses from the GOT.
+    unsafe {
+        asm!(
+            ".weak __start_sigplane_fixups",
+            ".hidden __start_sigplane_fixups",
+            ".weak __stop_sigplane_fixups",
+            ".hidden __stop_sigplane_fixups",
+            "mov {a}, qword ptr [rip + __start_sigplane_fixups@GOTPCREL]",
+            "mov {b}, qword ptr [rip + __stop_sigplane_fixups@GOTPCREL]",
+            a = out(reg) start,
+            b = out(reg) stop,
+            options(nostack, preserves_flags, readonly, pure),
+        )
+    };
+    (start, stop)
 }

@@ -1,0 +1,108 @@
+//! Whether a fault is that of a stack which has no room left.
+//!
+//! **Runs inside signal handlers.** Plain system calls, a small buffer, no allocation.
+//!
+//! The stack that matters is the one that the stack pointer is on, whoever made it: the main thread's,
+//! a thread's, a coroutine's. So nothing is remembered of threads; the mappings around the stack pointer
+//! are looked at when a fault happens near it (`/proc/self/maps`, proc(5)). An overflow is an access below
+//! the mapping that the stack pointer is in, or has just left, to pages that nobody may touch: a guard, or a
+//! hole where the main thread's stack cannot grow into (its limit, or the gap that the kernel keeps to
+//! the next mapping: mm/mmap.c, `stack_guard_gap`). Another thread's guard page is far from the stack
+//! pointer, or not below its own mapping, and so is not taken for one.
+//!
+//! Where `/proc` cannot be read the fault is what the kernel says it is.
+#![allow(unsafe_code)]
+
+use crate::sys;
+
+/// How far from the stack pointer an access may be that belongs to the stack: a frame may be large, and be
+/// touched at its far end first, or the stack pointer be moved before anything is touched.
+const REACH: usize = 1 << 20;
+
+/// Whether an access to `address` with this stack pointer was a stack overflow.
+pub(crate) fn is_likely(address: usize, stack_pointer: usize) -> bool {
+    address.abs_diff(stack_pointer) < REACH && has_no_room(address, stack_pointer).unwrap_or(false)
+}
+
+/// One line of the list of mappings.
+#[derive(Clone, Copy, Default)]
+struct Mapping {
+    start: usize,
+    end: usize,
+    readable: bool,
+    writable: bool,
+}
+
+fn has_no_room(address: usize, stack_pointer: usize) -> Option<bool> {
+    let mut lines = Lines::open()?;
+    // The first mapping that ends above the address: it contains it, or lies above a hole.
+    let mut mapping = loop {
+        let mapping = lines.next()?;
+        if mapping.end > address {
+            break mapping;
+        }
+    };
+    if mapping.start <= address {
+        if mapping.readable || mapping.writable {
+            return Some(false);
+        }
+        let guard = mapping;
+        mapping = lines.next()?;
+        if mapping.start != guard.end {
+            return Some(false);
+        }
+    }
+    let below = stack_pointer < mapping.start && mapping.start - stack_pointer < REACH;
+    let inside = (mapping.start..=mapping.end).contains(&stack_pointer);
+    Some(mapping.writable && mapping.start - address < REACH && (inside || below))
+}
+
+/// The mappings of this process, in order of address, read in small pieces.
+struct Lines {
+    fd: i32,
+    buffer: [u8; 512],
+    filled: usize,
+    at: usize,
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        sys::close(self.fd);
+    }
+}
+
+impl Lines {
+    fn open() -> Option<Self> {
+        let fd = sys::open_read(c"/proc/self/maps").ok()?;
+        Some(Self { fd, buffer: [0; 512], filled: 0, at: 0 })
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        if self.at == self.filled {
+            self.filled = sys::read(self.fd, &mut self.buffer).ok()?;
+            self.at = 0;
+        }
+        let byte = self.buffer.get(self.at..self.filled)?.first().copied()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// A hexadecimal number, and the byte that follows it.
+    fn number(&mut self) -> Option<usize> {
+        let mut number = 0usize;
+        loop {
+            match (self.byte()? as char).to_digit(16) {
+                Some(digit) => number = number << 4 | digit as usize,
+                None => return Some(number),
+            }
+        }
+    }
+
+    /// `start-end rwxp …`
+    fn next(&mut self) -> Option<Mapping> {
+        let (start, end) = (self.number()?, self.number()?);
+        let (readable, writable) = (self.byte()? == b'r', self.byte()? == b'w');
+        while self.byte()? != b'\n' {}
+        Some(Mapping { start, end, readable, writable })
+    }
+}
