@@ -18,6 +18,7 @@
 //! How it works, and why it is safe at every instruction, is in the folder `design/` of the project.
 #![deny(unsafe_code)]
 
+mod abi;
 mod defer;
 mod delivery;
 mod dispatch;

@@ -96,15 +96,20 @@ global_asm!(
     ".hidden sigplane0_restorer",
     ".globl sigplane0_restorer",
     ".type sigplane0_restorer,@function",
-    // Unwinders look up the return address minus one: a byte before keeps that inside the section.
-    "nop",
+    // What `crate::abi` describes, in front of the restorer and at a fixed distance.
     ".p2align 4",
+    ".ascii \"sigplane-abi-0\"",
+    ".byte 0, 0",
+    ".quad {abi} - .",
+    // Unwinders look up the return address minus one: that is an instruction too.
+    ".byte 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90",
     "sigplane0_restorer:",
     ".byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05",
     ".size sigplane0_restorer, . - sigplane0_restorer",
     ".popsection",
     dispatch = sym dispatch,
     after = sym after_foreign,
+    abi = sym crate::abi::ABI,
 );
 
 global_asm!(
