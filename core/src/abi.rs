@@ -28,12 +28,8 @@ pub(crate) struct Abi {
     unregister_fixups: unsafe extern "C" fn(start: *const c_void) -> c_int,
 }
 
-pub(crate) static ABI: Abi = Abi {
-    version: 0,
-    size: size_of::<Abi>() as u32,
-    register_fixups,
-    unregister_fixups,
-};
+pub(crate) static ABI: Abi =
+    Abi { version: 0, size: size_of::<Abi>() as u32, register_fixups, unregister_fixups };
 
 /// The C side's error numbers; never reused.
 fn code(error: &Error) -> c_int {

@@ -131,8 +131,27 @@ impl Inbox {
         self
     }
 
+    /// The descriptor that [`AsFd`] gives, made now if this is the first call.
+    ///
+    /// # Errors
+    /// [`Error::Os`](crate::Error::Os) when the process is out of descriptors.
+    ///
+    /// # Examples
+    /// ```
+    /// let inbox = sigplane::subscribe(sigplane::Signal::USR1).inbox()?;
+    /// let _readable_while_events_wait = inbox.try_as_fd()?;
+    /// # Ok::<(), sigplane::Error>(())
+    /// ```
+    pub fn try_as_fd(&self) -> crate::Result<BorrowedFd<'_>> {
+        let Some(queue) = self.entry().queue() else { unreachable!("an inbox has a queue") };
+        descriptor(queue).map(borrow)
+    }
+
     fn fd(&self) -> RawFd {
-        self.entry().queue().map_or(-1, descriptor)
+        match self.try_as_fd() {
+            Ok(fd) => fd.as_raw_fd(),
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -172,17 +191,14 @@ impl<'a> IntoIterator for &'a Inbox {
 }
 
 /// The queue's eventfd, made now if it has none.
-fn descriptor(queue: &Queue) -> RawFd {
-    let Consumer::Inbox(doorway) = &queue.consumer else { return -1 };
+fn descriptor(queue: &Queue) -> crate::Result<RawFd> {
+    let Consumer::Inbox(doorway) = &queue.consumer else { unreachable!("an inbox has a doorway") };
     let present = doorway.fd.load(Ordering::SeqCst);
     if present >= 0 {
-        return present;
+        return Ok(present);
     }
-    let fresh = match sys::eventfd() {
-        Ok(fd) => fd,
-        Err(errno) => panic!("{}", sys::os_error("eventfd2", errno)),
-    };
-    match doorway.fd.compare_exchange(-1, fresh, Ordering::SeqCst, Ordering::SeqCst) {
+    let fresh = sys::eventfd().map_err(|errno| sys::os_error("eventfd2", errno))?;
+    Ok(match doorway.fd.compare_exchange(-1, fresh, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {
             // ORDERING: the descriptor is stored before the length is looked at; a handler raises
             // the length before it looks for a descriptor. One of the two makes it readable.
@@ -195,7 +211,7 @@ fn descriptor(queue: &Queue) -> RawFd {
             sys::close(fresh);
             other
         }
-    }
+    })
 }
 
 /// The next event if there is one; otherwise makes the descriptor, if any, unreadable, unless only

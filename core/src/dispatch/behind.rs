@@ -64,6 +64,11 @@ fn settle_rest(
         return Next::RETURN;
     }
     count(arrival.record, Count::Passed, arrival.number);
+    if arrival.second_hand && !arrival.fault {
+        // Whoever chains to us has taken the signal; without us it would have found nobody to call, and the
+        // default is not taken behind its back. A fault's is: the instruction would only repeat.
+        return Next::RETURN;
+    }
     // SAFETY: the kernel delivers numbers 1 to 64 only.
     let signal = unsafe { Signal::from_raw_unchecked(arrival.number as u8) };
     fault::run_last_chance(arrival, frame, signal);

@@ -72,6 +72,8 @@ pub(crate) struct Arrival<'a> {
     pub bypass: bool,
     /// An observer on the dispatcher is to run before a default action that ends the process.
     pub awaited: bool,
+    /// A handler that took the signal from us calls, and not the kernel.
+    pub second_hand: bool,
     /// This is a `vfork` child: the queues it sees are its parent's.
     pub borrowed: bool,
 }
@@ -91,6 +93,7 @@ impl<'a> Arrival<'a> {
             fault: false,
             continuation: false,
             bypass: false,
+            second_hand: false,
             awaited: false,
             borrowed: false,
         }
@@ -231,6 +234,7 @@ fn interrupt_wait(record: &Record, frame: &mut Frame) {
 /// remembered for this delivery and no longer.
 #[cold]
 fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
+    arrival.second_hand = true;
     let slot = engine::get().slot(arrival.number);
     let before = sys::block(sys::ASYNC_BITS);
     let reading = enter(arrival.record);

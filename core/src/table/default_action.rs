@@ -48,6 +48,8 @@ fn die(signal: Signal, info: &libc::siginfo_t, frame: &mut Frame, fault: bool) {
     if pid == 1 {
         end_process_one(signal);
     }
+    // Our handler does not block faults, and it is to strike behind it, not in it.
+    sys::block(sys::bit(number));
     // At RLIMIT_SIGPENDING a real-time signal cannot be queued with its information, but sent without
     // (kernel/signal.c, `__send_signal_locked`: `SI_USER` is exempt).
     let queued = sys::queue_to_thread(pid, sys::gettid(), number, info);
