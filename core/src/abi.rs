@@ -62,8 +62,9 @@ unsafe extern "C" fn register_fixups(
         let fits = text.len().min(length - 1);
         // SAFETY: `message` has `length` bytes, more than are written.
         unsafe { message.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), fits) };
+        let end = message.wrapping_add(fits);
         // SAFETY: as above.
-        unsafe { message.add(fits).write(0) };
+        unsafe { end.write(0) };
     }
     code(&error)
 }

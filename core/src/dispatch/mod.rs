@@ -289,13 +289,8 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
             }
         }
     } else {
-        let run = || walk::run(chain.first(), arrival, frame);
-        let taken = if arrival.fault && !chain.is_empty() {
-            fault::contain(arrival.record, run).unwrap_or(false)
-        } else {
-            run()
-        };
-        (taken, chain.foreign)
+        let run = if arrival.fault { walk::run_contained } else { walk::run };
+        (run(chain.first(), arrival, frame), chain.foreign)
     };
     count(arrival.record, Count::Delivered, arrival.number);
     let foreign = if arrival.bypass { chain.older.unwrap_or(foreign) } else { foreign };
@@ -311,7 +306,8 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     behind::settle(arrival, frame, slot, foreign, taken, after)
 }
 
-#[inline(always)]
+// Not `always`: each copy costs an unoptimised build a hundred bytes of a small alternate stack.
+#[inline]
 pub(crate) fn enter(record: Option<&Record>) -> Reading {
     let engine = engine::get();
     match record {
@@ -323,7 +319,7 @@ pub(crate) fn enter(record: Option<&Record>) -> Reading {
     }
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn exit(record: Option<&Record>, reading: Reading) {
     match record {
         Some(record) => record.readers.exit(reading),
@@ -334,7 +330,7 @@ pub(crate) fn exit(record: Option<&Record>, reading: Reading) {
     }
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn count(record: Option<&Record>, count: Count, number: i32) {
     match record {
         Some(record) => record.counters.add_own(count, number),

@@ -13,6 +13,7 @@ use crate::delivery::immediate::{Delivery, Verdict};
 use crate::delivery::queue::{Consumer, Queue};
 use crate::engine;
 use crate::event::stamp::Stamp;
+use crate::fault;
 use crate::frame::Frame;
 use crate::sync::Ordering;
 use crate::sys::{self, Errno};
@@ -68,6 +69,13 @@ pub(super) fn run(entries: &[Link], arrival: &Arrival<'_>, frame: &Frame) -> boo
         lives: PhantomData,
     };
     immediate(entries, &mut delivery, arrival.fault, Errno::location())
+}
+
+/// As `run`, for a fault: an entry that faults itself has not taken it, nor has one after it.
+#[inline(never)]
+pub(super) fn run_contained(entries: &[Link], arrival: &Arrival<'_>, frame: &Frame) -> bool {
+    !entries.is_empty()
+        && fault::contain(arrival.record, || run(entries, arrival, frame)).unwrap_or(false)
 }
 
 /// Runs and fills queues for the entries whose turn it is; whether one of them took the signal. `None`

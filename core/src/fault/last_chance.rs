@@ -210,6 +210,9 @@ impl fmt::Debug for LastChance {
 
 /// Whether hooks would run for a signal.
 pub(crate) fn concerns(record: Option<&crate::thread::Record>, number: i32) -> bool {
+    if engine::get().faults.hooks.is_none() {
+        return false;
+    }
     let reading = dispatch::enter(record);
     // SAFETY: `enter` made this a reader until `exit`.
     let hooks = unsafe { engine::get().faults.hooks.get() };
@@ -220,13 +223,20 @@ pub(crate) fn concerns(record: Option<&crate::thread::Record>, number: i32) -> b
 }
 
 /// Step 8: runs the hooks, if the default action of the signal ends the process.
+#[inline(always)]
 pub(crate) fn run(arrival: &Arrival<'_>, frame: &mut Frame, signal: Signal) {
     use DefaultAction::{Core, Terminate};
-    if !matches!(signal.default_action(), Core | Terminate)
-        || !concerns(arrival.record, arrival.number)
+    if concerns(arrival.record, arrival.number)
+        && matches!(signal.default_action(), Core | Terminate)
     {
-        return;
+        run_hooks(arrival, frame);
     }
+}
+
+/// Kept out of the way of signals without hooks, which may come on a small alternate stack.
+#[cold]
+#[inline(never)]
+fn run_hooks(arrival: &Arrival<'_>, frame: &mut Frame) {
     let last = &engine::get().faults.last;
     let me = dispatch::tid(arrival.record) as u32;
     if let Err(other) = last.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst) {

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 use crate::sys;
+use crate::sys::arch::trap;
 
 /// How far from the stack pointer an access may be that belongs to the stack: a frame may be large, and be
 /// touched at its far end first, or the stack pointer be moved before anything is touched.
@@ -22,6 +23,18 @@ const REACH: usize = 1 << 20;
 /// Whether an access to `address` with this stack pointer was a stack overflow.
 pub(crate) fn is_likely(address: usize, stack_pointer: usize) -> bool {
     address.abs_diff(stack_pointer) < REACH && has_no_room(address, stack_pointer).unwrap_or(false)
+}
+
+/// How far below its end an alternate stack is left by a handler that needs more of it.
+const PAGE: usize = 4096;
+
+/// Whether the fault is that of a handler whose alternate stack was too small. The kernel starts again at
+/// its top when the stack pointer has left it (`sas_ss_flags`), over the frames of the handlers that are
+/// running, so that none of them can be returned to.
+pub(crate) fn is_of_alternate_stack(context: &libc::ucontext_t) -> bool {
+    let stack = &context.uc_stack;
+    let below = (stack.ss_sp as usize).wrapping_sub(trap::stack_pointer(context));
+    stack.ss_flags & libc::SS_DISABLE == 0 && stack.ss_size != 0 && (1..=PAGE).contains(&below)
 }
 
 /// One line of the list of mappings.
@@ -33,8 +46,14 @@ struct Mapping {
     writable: bool,
 }
 
+#[cold]
+#[inline(never)]
 fn has_no_room(address: usize, stack_pointer: usize) -> Option<bool> {
-    let mut lines = Lines::open()?;
+    let fd = sys::open_read(c"/proc/self/maps").ok()?;
+    look_around(&mut Lines { fd, buffer: [0; 128], filled: 0, at: 0 }, address, stack_pointer)
+}
+
+fn look_around(lines: &mut Lines, address: usize, stack_pointer: usize) -> Option<bool> {
     // The first mapping that ends above the address: it contains it, or lies above a hole.
     let mut mapping = loop {
         let mapping = lines.next()?;
@@ -60,7 +79,7 @@ fn has_no_room(address: usize, stack_pointer: usize) -> Option<bool> {
 /// The mappings of this process, in order of address, read in small pieces.
 struct Lines {
     fd: i32,
-    buffer: [u8; 512],
+    buffer: [u8; 128],
     filled: usize,
     at: usize,
 }
@@ -72,11 +91,6 @@ impl Drop for Lines {
 }
 
 impl Lines {
-    fn open() -> Option<Self> {
-        let fd = sys::open_read(c"/proc/self/maps").ok()?;
-        Some(Self { fd, buffer: [0; 512], filled: 0, at: 0 })
-    }
-
     fn byte(&mut self) -> Option<u8> {
         if self.at == self.filled {
             self.filled = sys::read(self.fd, &mut self.buffer).ok()?;

@@ -32,6 +32,13 @@ pub(crate) fn perform(signal: Signal, info: &libc::siginfo_t, frame: &mut Frame,
     }
 }
 
+/// As `perform`, for a synchronous fault.
+pub(crate) fn perform_fault(number: i32, info: &libc::siginfo_t, frame: &mut Frame) {
+    if let Ok(signal) = Signal::try_from(number) {
+        perform(signal, info, frame, true);
+    }
+}
+
 fn die(signal: Signal, info: &libc::siginfo_t, frame: &mut Frame, fault: bool) {
     let number = signal.number();
     if !engine::get().is_borrowed() {

@@ -34,6 +34,12 @@ impl<T: Send + Sync + 'static> Published<T> {
         unsafe { at.as_ref() }
     }
 
+    /// Whether nothing has ever been published.
+    #[inline(always)]
+    pub(crate) fn is_none(&self) -> bool {
+        self.at.load(Ordering::Relaxed).is_null()
+    }
+
     /// Makes `value` the current one and gives the old one to be retired.
     pub(crate) fn publish(&self, value: T) -> Option<Retired> {
         let new = Box::into_raw(Box::new(value));
