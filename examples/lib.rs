@@ -2,7 +2,13 @@
 //!
 //! In reading order: `tour` shows what sigplane does, on live signals; `graceful_shutdown` is a TCP
 //! server that drains; `event_loop` waits for signals and other things with epoll; `profiler` samples
-//! threads in the immediate context. Run one with `cargo run --release --example NAME`.
+//! threads in the immediate context.
+//!
+//! With tokio and `sigplane-async`: `axum_service` is an HTTP service that drains, reloads its
+//! configuration and explains itself; `rt_telemetry` takes a stream of values from another process, and
+//! proves that none is lost.
+//!
+//! Run one with `cargo run --release --example NAME`.
 
 /// The README's code is compiled and run as documentation tests of this package.
 #[cfg(doctest)]

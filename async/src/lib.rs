@@ -34,7 +34,9 @@
 //! process's signals to any thread that does not block them, the main thread by preference, and while
 //! that one is in a handler to another: two threads that receive at the same time queue in either order.
 //! Where the order of a burst of real-time signals matters, let one thread receive, by keeping the
-//! signals off the others: `Builder::on_thread_start(sigplane::thread::shield)`.
+//! signals off the others: build the runtime in [`sigplane::thread::shielded`], or give
+//! `Builder::on_thread_start` the function [`sigplane::thread::shield`] (a worker may then receive a signal
+//! before it has come to that).
 //!
 //! # Not here: waking a worker
 //! [`sigplane::thread::post`](sigplane::thread::ThreadHandle::post) and alertable waits belong to threads

@@ -1,4 +1,4 @@
-//! The registration of an inbox's descriptor with the reactor of a runtime.
+//! The registration of a descriptor, an inbox's mostly, with the reactor of a runtime.
 //!
 //! A stream is made wherever the program likes, and polled by whichever runtime runs its task. So it is
 //! registered with the runtime that polls it, and moves when another does. A runtime is known by its
@@ -14,7 +14,7 @@
 //!
 //! # Safety
 //! tokio asks that a registered descriptor stays open and the same until the registration is dropped or
-//! forgotten. It belongs to an inbox, which keeps it for its own life; [`Door`] is only made of an inbox,
+//! forgotten. It belongs to a [`Keeper`], which keeps it for its own life; [`Door`] is only made of one,
 //! and whoever owns both drops the registration first.
 #![allow(unsafe_code)]
 
@@ -27,7 +27,23 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
 
-/// An inbox's descriptor.
+/// The owner of a descriptor that a reactor watches.
+///
+/// # Safety
+/// `descriptor` gives the same open descriptor for the owner's whole life, but in a forked child.
+pub(crate) unsafe trait Keeper {
+    /// The descriptor, made now if this is the first call.
+    fn descriptor(&self) -> sigplane::Result<RawFd>;
+}
+
+// SAFETY: made at the first call, and closed with the queue.
+unsafe impl Keeper for Inbox {
+    fn descriptor(&self) -> sigplane::Result<RawFd> {
+        self.try_as_fd().map(|fd| fd.as_raw_fd())
+    }
+}
+
+/// A keeper's descriptor.
 struct Door(RawFd);
 
 impl AsRawFd for Door {
@@ -50,11 +66,11 @@ impl Registration {
     /// Without a current runtime, and when the current one has no I/O driver.
     ///
     /// # Safety
-    /// The registration is dropped before the inbox.
+    /// The registration is dropped before the keeper.
     #[track_caller]
-    unsafe fn new(inbox: &Inbox, runtime: Id) -> sigplane::Result<Self> {
-        let door = Door(inbox.as_raw_fd());
-        // SAFETY: the descriptor is open and the same for the life of the inbox, which is longer: the
+    unsafe fn new(keeper: &impl Keeper, runtime: Id) -> sigplane::Result<Self> {
+        let door = Door(keeper.descriptor()?);
+        // SAFETY: the descriptor is open and the same for the life of the keeper, which is longer: the
         // caller's promise. In a forked child it is another, and the registration is forgotten.
         let fd = unsafe { AsyncFd::register_with_interest(door, Interest::READABLE) };
         let fd = fd.map_err(|error| {
@@ -74,29 +90,33 @@ impl Drop for Registration {
     }
 }
 
-/// The place of a registration, which follows the inbox's reader from runtime to runtime.
+/// The place of a registration, which follows the keeper's reader from runtime to runtime.
 ///
-/// Whoever owns it beside an inbox declares it first, so that it is dropped first.
+/// Whoever owns it beside a keeper declares it first, so that it is dropped first.
 #[derive(Default)]
 pub(crate) struct Reactor(Option<Registration>);
 
 impl Reactor {
     /// Sees to it that the current runtime, if there is one, wakes the reader. Whether it has been
-    /// registered anew: then look into the inbox before waiting.
+    /// registered anew: then look into the queue before waiting.
     ///
     /// # Panics
     /// When the current runtime has no I/O driver.
     #[track_caller]
-    pub(crate) fn follow(&mut self, inbox: &Inbox) -> sigplane::Result<bool> {
+    pub(crate) fn follow(&mut self, keeper: &impl Keeper) -> sigplane::Result<bool> {
         let Ok(runtime) = Handle::try_current().map(|handle| handle.id()) else {
+            // Another executor polls. What another process has registered wakes nobody here, and its locks
+            // may have been copied while they were held.
+            let process = std::process::id();
+            self.0.take_if(|registration| registration.process != process);
             return Ok(false);
         };
         if self.0.as_ref().is_some_and(|registration| registration.runtime == runtime) {
             return Ok(false);
         }
         self.0 = None; // The old one leaves its reactor before the same descriptor enters another.
-        // SAFETY: of an inbox and its reactor, the reactor is declared, and so dropped, first.
-        self.0 = Some(unsafe { Registration::new(inbox, runtime) }?);
+        // SAFETY: of a keeper and its reactor, the reactor is declared, and so dropped, first.
+        self.0 = Some(unsafe { Registration::new(keeper, runtime) }?);
         Ok(true)
     }
 
@@ -108,7 +128,7 @@ impl Reactor {
         let Some(registration) = &self.0 else {
             return Poll::Ready(Err(io::Error::other("no runtime has been entered")));
         };
-        // ORDERING: cleared before the caller looks into the inbox again. An edge that comes after the
+        // ORDERING: cleared before the caller looks into the queue again. An edge that comes after the
         // poll is another tick, which `clear_ready` leaves alone.
         ready!(registration.fd.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))

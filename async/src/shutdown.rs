@@ -3,16 +3,25 @@
 //! The asking is a matter of the runtime: a task awaits the signal, cancels the token, and the hooks
 //! run. The insisting must not depend on the runtime, which may be what hangs: it is an immediate
 //! entry, and the time limit a timer of the kernel's that sends the same signal. `enforcer.rs` has it.
+//!
+//! Invariant: a signal that the two subscriptions keep from its default action cancels the token. The
+//! stream is there before the enforcer and goes before it. What comes in between at the beginning is found
+//! in the stream; at the end, the enforcer knows of it.
+//!
+//! Invariant: the stream does not live in the task that awaits it, which a hanging runtime would not drop:
+//! the signals are given back by whoever drops the [`Shutdown`], then and there.
 
 mod enforcer;
 
 use crate::stream::{BuilderExt, SignalStream};
 use crate::trace::event;
-use enforcer::Enforcer;
-use sigplane::{Event, Result, Signal, SignalSet};
+use enforcer::{Enforcer, State};
+use sigplane::{Event, Overflow, Result, Signal, SignalSet};
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -28,6 +37,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Ending {
     /// By the signal itself, as if nobody had handled it: a shell sees 128 + n, a supervisor the signal.
+    /// A signal that ends nothing by default, such as SIGWINCH, gives the exit status 128 + n.
     #[default]
     BySignal,
     /// By `_exit` with this status. Nothing is flushed and no destructor runs.
@@ -98,29 +108,74 @@ impl ShutdownBuilder {
     /// Outside of a runtime, and in one without an I/O driver.
     #[track_caller]
     pub fn start(self) -> Result<Shutdown> {
-        // Before the stream: a second signal that follows at once must find it.
+        // One event is all that is wanted, and the signals must never be held back for want of room: what
+        // is held back does not reach the enforcer. Within a delivery the enforcer goes first: otherwise the
+        // task, on another thread, could count the same signal before it.
+        let stream = sigplane::subscribe(self.set)
+            .name("shutdown")
+            .priority(-1)
+            .capacity(1)
+            .overflow(Overflow::DropNewest)
+            .stream()?;
         let enforcer = Enforcer::new(self.set, self.limit, self.forgive, self.ending)?;
-        let stream = sigplane::subscribe(self.set).name("shutdown").stream()?;
-        let shared = Arc::new(Shared { token: CancellationToken::new(), first: OnceLock::new() });
-        let listener = tokio::spawn(listen(stream, Arc::clone(&shared)));
-        Ok(Shutdown { shared, hooks: Mutex::new(JoinSet::new()), listener, enforcer })
+        if !stream.is_empty() {
+            enforcer.state().begin(enforcer::now()); // It came before the enforcer.
+        }
+        let shared = Arc::new(Shared {
+            token: CancellationToken::new(),
+            first: OnceLock::new(),
+            stream: Mutex::new(Some(stream)),
+            state: Arc::clone(enforcer.state()),
+        });
+        let listener = tokio::spawn(listen(Arc::clone(&shared)));
+        let process = std::process::id();
+        Ok(Shutdown { shared, hooks: Mutex::new(JoinSet::new()), listener, enforcer, process })
     }
 }
 
 struct Shared {
     token: CancellationToken,
-    first: OnceLock<Event>,
+    /// The signal that asked; `None` in it when the program did. Set with the lock of `stream` held.
+    first: OnceLock<Option<Event>>,
+    /// `None` when the shutdown has been dropped.
+    stream: Mutex<Option<SignalStream>>,
+    state: Arc<State>,
 }
 
-async fn listen(mut stream: SignalStream, shared: Arc<Shared>) {
-    loop {
-        let event = stream.recv().await;
-        if shared.first.set(event.clone()).is_ok() {
-            event!(info, %event, "shutting down");
-            shared.token.cancel();
-        } else {
-            event!(debug, %event, "shutting down already");
+impl Shared {
+    fn stream(&self) -> MutexGuard<'_, Option<SignalStream>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ready when it has been asked for, and noted by whom, or when nobody is left to ask.
+    fn poll_asked(&self, cx: &mut Context<'_>, cancelled: bool) -> Poll<()> {
+        let mut guard = self.stream();
+        let Some(stream) = &mut *guard else { return Poll::Ready(()) };
+        match stream.poll_recv(cx) {
+            Poll::Ready(event) => {
+                event!(info, %event, "shutting down");
+                self.state.begin(event.arrival()); // Unless the enforcer has, as it has nearly always.
+                let _noted = self.first.set(Some(event));
+            }
+            Poll::Pending if cancelled => {
+                self.state.begin(enforcer::now());
+                let _noted = self.first.set(None);
+            }
+            Poll::Pending => return Poll::Pending,
         }
+        Poll::Ready(())
+    }
+}
+
+async fn listen(shared: Arc<Shared>) {
+    let mut cancelled = pin!(shared.token.cancelled());
+    let asked = |cx: &mut Context<'_>| {
+        let cancelled = cancelled.as_mut().poll(cx).is_ready();
+        shared.poll_asked(cx, cancelled)
+    };
+    std::future::poll_fn(asked).await;
+    if shared.first.get().is_some() {
+        shared.token.cancel();
     }
 }
 
@@ -128,10 +183,17 @@ async fn listen(mut stream: SignalStream, shared: Arc<Shared>) {
 /// accepting and finishes what it has; hooks flush and close. A second signal, or a time limit, ends the
 /// process at once, with the status that the parent expects, even if a task or the runtime hangs.
 ///
-/// Dropping it gives the signals back.
+/// Dropping it gives the signals back at once, whatever the runtime does. Hooks that have not begun are
+/// dropped, those that have begun run on. A signal that arrives until then cancels the token.
 ///
-/// Do not share it with a forked child: the child has the subscription, but neither the task nor the
-/// timer. Make another there.
+/// Other subscribers of the same signals, in any context, do not come in the way of the second signal and
+/// the limit, with one exception: a queue that is full and drops nothing ([`Overflow::Backpressure`]) holds
+/// the signal back from everybody. Where one might not be read while the process drains, choose another
+/// policy for it.
+///
+/// Do not share it with a forked child: the child has the subscriptions, but neither the task nor the
+/// timer, so that a first signal does nothing there but count, and a second one ends the child. Drop it
+/// there and make another.
 ///
 /// # Examples
 /// With axum (or hyper, with [`requested`](Self::requested) raced against `accept`):
@@ -155,6 +217,8 @@ pub struct Shutdown {
     hooks: Mutex<JoinSet<Hook>>,
     listener: JoinHandle<()>,
     enforcer: Enforcer,
+    /// Whose runtime it is.
+    process: u32,
 }
 
 /// What became of a hook: its name, and whether it panicked.
@@ -205,7 +269,8 @@ impl Shutdown {
         }
     }
 
-    /// The token that the first signal cancels. Its clones and children may go anywhere.
+    /// The token that the first signal cancels. Its clones and children may go anywhere. Whoever cancels
+    /// it makes a [request](Self::request), which takes effect when the runtime notices.
     pub fn token(&self) -> CancellationToken {
         self.shared.token.clone()
     }
@@ -222,14 +287,20 @@ impl Shutdown {
 
     /// The signal that asked for it, if one has.
     pub fn first(&self) -> Option<Event> {
-        self.shared.first.get().cloned()
+        self.shared.first.get().cloned().flatten()
     }
 
     /// Asks for it as a signal would: the token is cancelled, the limit begins to run, and the next
     /// signal ends the process.
     pub fn request(&self) {
-        event!(info, "shutting down, as the program asks");
-        self.enforcer.begin();
+        {
+            let mut stream = self.shared.stream();
+            let by_us = self.enforcer.state().begin(enforcer::now());
+            // Otherwise a signal was quicker, and its task has not been running yet.
+            let event = if by_us { None } else { stream.as_mut().and_then(SignalStream::try_recv) };
+            event!(info, ?event, "shutting down, as the program asks");
+            let _noted = self.shared.first.set(event);
+        }
         self.shared.token.cancel();
     }
 
@@ -278,7 +349,25 @@ impl Shutdown {
 
 impl Drop for Shutdown {
     fn drop(&mut self) {
-        self.listener.abort();
+        let forked = self.process != std::process::id();
+        let hooks = self.hooks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if forked {
+            // The tasks are the parent's, and a lock in its runtime may have been copied locked.
+            std::mem::forget(std::mem::take(hooks));
+        } else {
+            self.listener.abort();
+        }
+        self.enforcer.pause();
+        // In a forked child this lock, too, may be held by a thread that is not there.
+        let stream = if forked {
+            self.shared.stream.try_lock().ok().and_then(|mut stream| stream.take())
+        } else {
+            self.shared.stream().take()
+        };
+        drop(stream);
+        if self.enforcer.end() && !forked {
+            self.shared.token.cancel();
+        }
     }
 }
 
@@ -286,7 +375,7 @@ impl fmt::Debug for Shutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shutdown")
             .field("requested", &self.is_requested())
-            .field("first", &self.shared.first.get())
+            .field("first", &self.first())
             .field("hooks", &self.hooks().len())
             .field("enforcer", &self.enforcer)
             .finish()

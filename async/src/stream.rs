@@ -124,7 +124,9 @@ impl BuilderExt for Builder {
 /// another, also after the first has been dropped: it registers with the runtime that polls it. Polled by
 /// an executor that is not tokio's, it stays with the runtime that it was last registered with, which has
 /// to be running. In a forked child it keeps its subscription, with none of the parent's events, and is
-/// polled by a runtime that the child has made (a runtime that was copied by `fork` works for nobody).
+/// polled by a runtime that the child has made (a runtime that was copied by `fork` works for nobody, and
+/// with tokio's feature `parking_lot` a new one may hang: that crate's queues are copied with threads in
+/// them that are gone).
 ///
 /// Events are taken within the task's cooperative budget, so that a burst does not starve the other tasks.
 ///

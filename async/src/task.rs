@@ -10,19 +10,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::coop;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// How many closures run before the future has its turn: a fraction of the 128 operations that tokio
+/// lets a task do in one poll, so that the future has most of them.
+const TURN: usize = 32;
 
 /// Makes `future` one to which closures can be posted: they run in its task, before it is polled, one
 /// after the other. So they may use what belongs to the task, such as a lock that the future never holds
 /// over an `await`, and nothing of the future runs at the same time.
 ///
 /// A post wakes the task, as a signal or a timer does; the future is then polled too, which does it no
-/// harm. Posted closures count against the task's cooperative budget. They must be short, as everything
-/// between two awaits.
+/// harm. Posted closures count against the task's cooperative budget, and no more than a few run between two
+/// polls of the future: a flood of posts starves neither other tasks nor this one. They must be short, as
+/// everything between two awaits.
 ///
-/// Dropping the future, or its completion, gives posts that have not been run the result [`Gone`].
+/// Dropping the future, or its completion, gives posts that have not been run the result [`Gone::Ended`].
+/// Of a closure that is posted at that moment, either may be true; never both, and never neither.
 ///
 /// # Panics
 /// A closure that panics does not take the task with it: whoever awaits its [`Posted`] gets the panic.
@@ -40,7 +45,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// ```
 pub fn alertable<F: Future>(future: F) -> (TaskHandle, Alertable<F>) {
     let (sender, jobs) = mpsc::unbounded_channel();
-    (TaskHandle(sender), Alertable { jobs, future: Box::pin(future) })
+    (TaskHandle(sender), Alertable { jobs: Some(jobs), future: Box::pin(future) })
 }
 
 /// A future that runs posted closures between its polls; see [`alertable`].
@@ -55,7 +60,8 @@ pub fn alertable<F: Future>(future: F) -> (TaskHandle, Alertable<F>) {
 /// ```
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Alertable<F> {
-    jobs: mpsc::UnboundedReceiver<Job>,
+    /// `None` when the future has completed.
+    jobs: Option<mpsc::UnboundedReceiver<Job>>,
     future: Pin<Box<F>>,
 }
 
@@ -63,19 +69,30 @@ impl<F: Future> Future for Alertable<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Pending without the budget: then the task is woken again, and the future has had no turn that
-        // it could have used either.
-        while let Poll::Ready(Some(job)) = self.jobs.poll_recv(cx) {
-            job();
+        if let Some(jobs) = &mut self.jobs {
+            let mut turns = 0;
+            // Pending without the budget, too: then the task is woken again.
+            while turns < TURN
+                && let Poll::Ready(Some(job)) = jobs.poll_recv(cx)
+            {
+                job();
+                turns += 1;
+            }
+            if turns == TURN {
+                cx.waker().wake_by_ref(); // There may be more, and nobody else says so.
+            }
         }
-        ready!(coop::poll_proceed(cx)).made_progress();
-        self.future.as_mut().poll(cx)
+        let output = ready!(self.future.as_mut().poll(cx));
+        self.jobs = None; // Those left get to know now, and not when somebody drops this.
+        Poll::Ready(output)
     }
 }
 
 impl<F> fmt::Debug for Alertable<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alertable").field("waiting", &self.jobs.len()).finish()
+        f.debug_struct("Alertable")
+            .field("waiting", &self.jobs.as_ref().map_or(0, |jobs| jobs.len()))
+            .finish()
     }
 }
 
@@ -107,8 +124,13 @@ impl TaskHandle {
     ) -> Posted<R> {
         let (done, result) = oneshot::channel();
         let job = Box::new(move || {
-            // If nobody waits for it, the result is dropped here.
-            let _unheard = done.send(catch_unwind(AssertUnwindSafe(closure)));
+            let result = catch_unwind(AssertUnwindSafe(closure));
+            if let Err(unheard) = done.send(result) {
+                // Nobody waits for it. Dropping it is the closure's business, and so is a panic there.
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(unheard))) {
+                    std::mem::forget(payload); // It could panic yet again.
+                }
+            }
         });
         // If the task has ended, the closure is dropped here, and `done` with it: that is `Gone`.
         let _ended = self.0.send(job);

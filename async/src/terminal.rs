@@ -21,6 +21,13 @@ const SAME: Duration = Duration::from_secs(1);
 /// stop, because the terminal may have been changed meanwhile. A process whose group is orphaned does not
 /// stop; `after_continue` then follows at once.
 ///
+/// Stops merge as they do in the kernel: a SIGTSTP that arrives before the process goes on belongs to the
+/// same stop, and a SIGCONT that arrives before the process has stopped undoes it; then `after_continue`
+/// follows at once.
+///
+/// A program that was continued in the background does not own the terminal: where that matters,
+/// `after_continue` compares tcgetpgrp(3) with its own group, or setting a mode stops it by SIGTTOU.
+///
 /// The whole process stops, all its threads and tasks. Both closures run in the task that awaits this,
 /// between two polls of `future`, and hold up the task while they run. Both signals are given back when
 /// this completes or is dropped.
@@ -56,22 +63,44 @@ pub async fn with_stop_and_continue<F: Future>(
 ) -> Result<F::Output> {
     let mut stream = signals([Signal::TSTP, Signal::CONT])?;
     let mut future = pin!(future);
-    // When the last stop of ours ended: the SIGCONT that ended it has had its `after_continue`.
-    let mut resumed = None;
+    // When the last stop of ours ended. What was sent to stop the process before has been undone.
+    let mut resumed: Option<Instant> = None;
+    // Whether the SIGCONT that ended it is still to come: it has had its `after_continue`.
+    let mut expected = false;
     let step = |cx: &mut Context<'_>| {
         while let Poll::Ready(event) = stream.poll_recv(cx) {
+            let arrival = arrival(&event);
             if event.signal() == Signal::TSTP {
-                event!(debug, %event, "stopping");
+                if resumed.is_some_and(|at| arrival < at) {
+                    continue;
+                }
                 before_stop(&event);
+                // Several Ctrl-Z are one stop, and a SIGCONT after the last of them is its end.
+                let last = std::iter::from_fn(|| stream.try_recv()).last();
+                if let Some(undone) = last.filter(|last| last.signal() == Signal::CONT) {
+                    event!(debug, %undone, "not stopping");
+                    after_continue(&undone);
+                    continue;
+                }
+                event!(debug, %event, "stopping");
                 process::take_default(&event);
-                resumed = Some(Instant::now());
+                (resumed, expected) = (Some(Instant::now()), true);
                 event!(debug, "going on");
                 after_continue(&event);
-            } else if resumed.take().is_none_or(|at| Instant::now() > at + SAME + event.age()) {
-                after_continue(&event);
+            } else {
+                let same = expected && resumed.is_some_and(|at| arrival < at + SAME);
+                expected = false;
+                if !same {
+                    after_continue(&event);
+                }
             }
         }
         Pin::as_mut(&mut future).poll(cx)
     };
     Ok(std::future::poll_fn(step).await)
+}
+
+fn arrival(event: &Event) -> Instant {
+    let age = event.age();
+    Instant::now().checked_sub(age).unwrap_or_else(Instant::now)
 }

@@ -31,7 +31,7 @@ pub const GROUP: Group = Group {
     children: &[("burst", burst)],
 };
 
-const BASE: &str = "sigwaitinfo draining";
+pub const BASE: &str = "sigwaitinfo draining";
 const INBOX: &str = "inbox";
 const DISPATCHER: &str = "dispatcher";
 const THREAD: &str = "thread context";
@@ -53,26 +53,28 @@ const fn first(name: &'static str, ours: &'static str) -> Row {
     Row { name, series: "burst", base, ours, peers: PEERS, figure: Figure::Time, target }
 }
 
-const SIGNAL: u8 = 1;
-const END: u8 = 20;
-const COUNT: usize = 100_000;
+pub const SIGNAL: u8 = 1;
+pub const END: u8 = 20;
+pub const COUNT: usize = 100_000;
 
 /// How long a consumer waits for an event that does not come.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 fn burst(effort: Effort) -> Vec<Series> {
-    let contenders = [BASE, INBOX, DISPATCHER, THREAD, RAW, ORIGIN].map(contender).into();
-    vec![interleave("burst", effort.pick(5, 1), contenders)]
+    let contenders = [BASE, INBOX, DISPATCHER, THREAD, RAW, ORIGIN]
+        .map(|who| contender(who, who == RAW || who == ORIGIN));
+    vec![interleave("burst", effort.pick(5, 1), contenders.into())]
 }
 
-fn contender(who: &'static str) -> Contender<'static> {
+/// One burst to `who` per turn; who may lose events needs the end mark.
+pub fn contender(who: &'static str, marked: bool) -> Contender<'static> {
     Contender::several(move |round: &mut Round| {
         let mut consumer = actor(&["consumer", who]);
         let mut output = BufReader::new(consumer.stdout.take().expect("a pipe"));
         let mut line = String::new();
         output.read_line(&mut line).expect("the consumer");
         assert_eq!(line, "ready\n", "{who}: the consumer did not start");
-        let end = if who == RAW || who == ORIGIN { "end" } else { "" };
+        let end = if marked { "end" } else { "" };
         let sender = actor(&["sender", &consumer.id().to_string(), end]);
         let sent = sender.wait_with_output().expect("the sender");
         let start: u64 = String::from_utf8_lossy(&sent.stdout).trim().parse().expect("a time");
@@ -132,7 +134,7 @@ fn send(pid: i32) -> u64 {
 
 /// What a consumer saw.
 #[derive(Clone)]
-struct Tally {
+pub struct Tally {
     first: u64,
     last: u64,
     count: usize,
@@ -141,12 +143,12 @@ struct Tally {
 }
 
 impl Tally {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Self { first: 0, last: 0, count: 0, in_order: true }
     }
 
     #[inline]
-    fn add(&mut self, value: Option<usize>) {
+    pub fn add(&mut self, value: Option<usize>) {
         if self.count == 0 {
             self.first = kernel::now();
         }
@@ -157,16 +159,16 @@ impl Tally {
         }
     }
 
-    fn complete(&self) -> bool {
+    pub fn complete(&self) -> bool {
         self.count >= COUNT
     }
 
-    fn event(&mut self, event: &sigplane::Event) {
+    pub fn event(&mut self, event: &sigplane::Event) {
         self.add(event.value().map(|value| value.int() as u32 as usize));
     }
 
     /// For a consumer that gave up before it had all.
-    fn ended(mut self) -> Self {
+    pub fn ended(mut self) -> Self {
         if self.last == 0 {
             self.last = kernel::now();
         }
@@ -174,7 +176,7 @@ impl Tally {
     }
 }
 
-fn ready() {
+pub fn ready() {
     println!("ready");
 }
 
@@ -187,7 +189,8 @@ fn consume(who: &str) -> Tally {
         RAW => {
             by_signal_hook::<WithRawSiginfo>(|info| info.si_signo, |info| Some(kernel::value(info)))
         }
-        _ => by_signal_hook::<WithOrigin>(|origin| origin.signal, |_| None),
+        ORIGIN => by_signal_hook::<WithOrigin>(|origin| origin.signal, |_| None),
+        other => crate::tokio_burst::consume(other),
     }
 }
 

@@ -26,6 +26,8 @@ mod memory;
 mod report;
 mod subscribe;
 mod threads;
+mod tokio_burst;
+mod tokio_wake;
 mod wake;
 
 use measure::{Effort, Series};
@@ -33,12 +35,14 @@ use report::{Group, Line, Row};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 10] = [
     delivery::GROUP,
     direct::GROUP,
     critical::GROUP,
     wake::GROUP,
     burst::GROUP,
+    tokio_wake::GROUP,
+    tokio_burst::GROUP,
     threads::GROUP,
     subscribe::GROUP,
     memory::GROUP,
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("--child") => child(&arguments[1..]),
         Some("--actor") if arguments[1] == "burst" => burst::act(&arguments[2..]),
+        Some("--actor") if arguments[1] == "tokio-wake" => tokio_wake::act(&arguments[2..]),
         Some("--actor") => memory::act(&arguments[2]),
         _ => match Options::parse(&arguments) {
             Ok(options) => return run(&options),

@@ -56,13 +56,13 @@ const fn row(
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Where {
+pub enum Where {
     OneCpu,
     TwoCpus,
 }
 
 /// Between the sender and one consumer.
-struct Link {
+pub struct Link {
     /// When the consumer had the event.
     seen: AtomicU64,
     /// Events the consumer has had; the sender sleeps on it when both share a CPU.
@@ -71,12 +71,12 @@ struct Link {
 }
 
 impl Link {
-    fn new(place: Where) -> &'static Self {
+    pub fn new(place: Where) -> &'static Self {
         Box::leak(Box::new(Self { seen: AtomicU64::new(0), count: AtomicU32::new(0), place }))
     }
 
     /// Called by the consumer as the first thing it does with an event.
-    fn arrived(&self) {
+    pub fn arrived(&self) {
         self.seen.store(kernel::now(), Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Release);
         if self.place == Where::OneCpu {
@@ -85,7 +85,7 @@ impl Link {
     }
 
     /// Sends once and returns the nanoseconds until the consumer had it.
-    fn send(&self, pid: i32, signal: i32) -> f64 {
+    pub fn send(&self, pid: i32, signal: i32) -> f64 {
         let before = self.count.load(Ordering::Acquire);
         let start = kernel::now();
         kernel::signal_process(pid, signal);
@@ -108,7 +108,7 @@ impl Link {
     }
 
     /// Lets the consumer, and whatever thread stands before it, go back to sleep.
-    fn settle(&self) {
+    pub fn settle(&self) {
         match self.place {
             Where::OneCpu => (0..4).for_each(|_| kernel::yield_now()),
             Where::TwoCpus => {
@@ -149,7 +149,7 @@ fn start_limit(signal: i32, link: &'static Link) {
     });
 }
 
-fn start_base(set: libc::sigset_t, link: &'static Link) {
+pub fn start_base(set: libc::sigset_t, link: &'static Link) {
     consumer(move || {
         loop {
             kernel::wait_for(&set);

@@ -7,14 +7,19 @@
 //! its own whose end the test looks at.
 
 mod child;
+mod dice;
+pub mod examples;
 pub mod mask;
 pub mod observer;
+mod order;
 pub mod raw;
 mod storm;
 mod suite;
 mod wait;
 
 pub use child::{Exit, Running, victim};
+pub use dice::Dice;
+pub use order::{InOrder, value};
 pub use storm::{Storm, sender};
 pub use suite::{Suite, quick, skip};
 pub use wait::{DEADLINE, eventually};

@@ -5,51 +5,11 @@
 
 use sigplane::Signal;
 use sigplane::send::{self, Value};
+use sigplane_tests::examples::{example, example_path, line_with, signal};
 use sigplane_tests::{Exit, Running, Suite};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
-
-/// An example's executable, with its arguments.
-fn example(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(path(name));
-    command.args(arguments).env_remove("NO_COLOR");
-    command
-}
-
-fn path(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    // target/debug/deps/examples-0123456789abcdef
-    let profile =
-        test.parent().and_then(|deps| deps.parent()).expect("two directories above a test");
-    let path = profile.join("examples").join(name);
-    assert!(
-        path.is_file(),
-        "{} is missing: run `cargo test --workspace`, or build it with `cargo build --workspace --examples` \
-         (and the same profile)",
-        path.display()
-    );
-    path
-}
-
-/// The next line that begins with `prefix`, without it; panics at the end of the output.
-fn line_with(child: &mut Running, prefix: &str) -> String {
-    loop {
-        match child.line() {
-            Some(line) => {
-                if let Some(rest) = line.strip_prefix(prefix) {
-                    return rest.to_owned();
-                }
-            }
-            None => panic!("the example ended without a line {prefix:?}…: {:?}", child.wait()),
-        }
-    }
-}
-
-fn signal(child: &Running, signal: Signal) {
-    send::to_process(child.pid(), signal).expect("the example runs");
-}
 
 /// The main job: exit status 0, every claim marked ✓, the last line says so, and no colours go into a
 /// pipe. "a final line that says whether everything held; exit status accordingly".
@@ -193,7 +153,7 @@ fn event_loop() {
 /// A standard input that epoll refuses does not stop the loop.
 fn event_loop_without_input() {
     let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" --tick 0 </dev/null"]).arg(path("event_loop"));
+    command.args(["-c", "exec \"$0\" --tick 0 </dev/null"]).arg(example_path("event_loop"));
     let mut running = Running::start(command);
     running.expect("input: ended; going on without it");
     signal(&running, Signal::INT);

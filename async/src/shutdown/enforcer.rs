@@ -12,26 +12,31 @@
 //! | `SERVING` | `DRAINING`, the timer starts | cannot be | `DRAINING`, the timer starts |
 //! | `DRAINING` | ends the process, unless it is forgiven | ends the process | nothing |
 //!
+//! The kernel merges the timer's signal with one of the same kind that is still pending. So the limit is
+//! also compared with the time at which a signal arrives: after it, none is forgiven.
+//!
 //! fork: the child has no timer (timer_create(2)), so only a second signal ends it.
 //!
 //! # Safety
 //! The timer is made and deleted here, and started by the handler only in between: the subscription has
-//! ended before it is deleted.
+//! ended before it is deleted. `State::begin` is not called by anybody else after [`Enforcer::end`].
 #![allow(unsafe_code)]
 
 use super::Ending;
-use sigplane::{Delivery, Event, Result, Signal, SignalSet, Subscription, Verdict, process};
+use sigplane::{
+    DefaultAction, Delivery, Event, Result, Signal, SignalSet, Subscription, Verdict, process,
+};
 use std::fmt;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Value of `asked_ns` as long as nobody has asked.
 const SERVING: u64 = u64::MAX;
 
-struct State {
+pub(super) struct State {
     /// When the shutdown was asked for, on `CLOCK_MONOTONIC`; `SERVING` before.
     ///
     /// ORDERING: Relaxed. It is one word, written once, and publishes nothing else.
@@ -68,20 +73,44 @@ impl Enforcer {
         Ok(Self { subscription: Some(subscription), state })
     }
 
-    /// The program asks: from now on the next signal ends the process.
-    pub(super) fn begin(&self) {
-        self.state.begin(now());
+    pub(super) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// Stops the timer: it must not strike when nobody takes its signal.
+    pub(super) fn pause(&self) {
+        if let Some((timer, _)) = &self.state.limit {
+            timer.stop();
+        }
+    }
+
+    /// Ends the subscription, then the timer, which a last signal may have started. Whether the shutdown
+    /// has been asked for.
+    pub(super) fn end(&mut self) -> bool {
+        self.pause();
+        drop(self.subscription.take());
+        if let Some((timer, _)) = &self.state.limit {
+            timer.delete();
+        }
+        self.state.asked_ns.load(Ordering::Relaxed) != SERVING
     }
 }
 
-/// What the timer sends: SIGTERM if it is one of the signals, or the first of them that is not a fault's.
+/// What the timer sends: SIGTERM if it is one of the signals, or the first of them that ends a process by
+/// default, or else the first.
 fn kind(set: SignalSet) -> Option<Signal> {
-    if set.contains(Signal::TERM) { Some(Signal::TERM) } else { set.iter().next() }
+    let term = set.contains(Signal::TERM).then_some(Signal::TERM);
+    term.or_else(|| set.iter().find(|signal| is_deadly(*signal))).or_else(|| set.iter().next())
+}
+
+fn is_deadly(signal: Signal) -> bool {
+    matches!(signal.default_action(), DefaultAction::Terminate | DefaultAction::Core)
 }
 
 impl State {
-    /// Whether this call was the one that began it.
-    fn begin(&self, at: Duration) -> bool {
+    /// The shutdown has been asked for: from now on the next signal ends the process. Whether this call was
+    /// the one that began it.
+    pub(super) fn begin(&self, at: Duration) -> bool {
         let at_ns = u64::try_from(at.as_nanos()).unwrap_or(SERVING - 1);
         let begun = self
             .asked_ns
@@ -95,32 +124,38 @@ impl State {
 
     fn on_signal(&self, delivery: &mut Delivery<'_>) -> Verdict {
         let event = delivery.event();
-        let expired = self.limit.as_ref().is_some_and(|(timer, _)| timer.sent(&event));
-        if !expired {
+        let by_timer = self.limit.as_ref().is_some_and(|(timer, _)| timer.sent(&event));
+        if !by_timer {
             if self.begin(event.arrival()) {
                 return Verdict::Handled;
             }
             let asked = Duration::from_nanos(self.asked_ns.load(Ordering::Relaxed));
-            if event.arrival().saturating_sub(asked) < self.forgive {
+            let since = event.arrival().saturating_sub(asked);
+            let in_time = self.limit.as_ref().is_none_or(|(_, limit)| since < *limit);
+            if since < self.forgive && in_time {
                 return Verdict::Handled;
             }
         }
-        match self.ending {
-            Ending::BySignal => process::take_default(&event),
-            // SAFETY: ends the process, by a call that is async-signal-safe.
-            Ending::Exit(status) => unsafe { libc::_exit(status.into()) },
-        }
-        // Reached where the default is not to end the process, as with SIGWINCH.
-        Verdict::Handled
+        let status = match self.ending {
+            Ending::Exit(status) => status.into(),
+            Ending::BySignal => {
+                if is_deadly(event.signal()) {
+                    process::take_default(&event);
+                }
+                // It does not come back, unless another thread has taken the signal anew just then.
+                128 + event.signal().number()
+            }
+        };
+        // SAFETY: ends the process, by a call that is async-signal-safe.
+        unsafe { libc::_exit(status) }
     }
 }
 
 impl Drop for Enforcer {
     fn drop(&mut self) {
-        if let Some((timer, _)) = &self.state.limit {
-            timer.start(Duration::ZERO); // Stops it: it must not strike when nobody takes its signal.
+        if self.subscription.is_some() {
+            self.end();
         }
-        drop(self.subscription.take());
     }
 }
 
@@ -136,7 +171,7 @@ impl fmt::Debug for Enforcer {
     }
 }
 
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid, and the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
@@ -150,6 +185,7 @@ struct Timer {
     process: u32,
     /// What its signal carries.
     cookie: Box<u8>,
+    deleted: AtomicBool,
 }
 
 // SAFETY: the id is a number for the kernel, and its calls may be made by any thread.
@@ -173,11 +209,20 @@ impl Timer {
             let source = io::Error::last_os_error();
             return Err(sigplane::Error::Os { call: "timer_create", source });
         }
-        Ok(Self { id, process: std::process::id(), cookie })
+        Ok(Self { id, process: std::process::id(), cookie, deleted: AtomicBool::new(false) })
     }
 
-    /// Has it expire once, `after` from now; zero stops it (timer_settime(2)).
+    /// Has it expire once, `after` from now; at once if that is no time.
     fn start(&self, after: Duration) {
+        self.set(after.max(Duration::from_nanos(1)));
+    }
+
+    fn stop(&self) {
+        self.set(Duration::ZERO);
+    }
+
+    /// Zero stops it (timer_settime(2)).
+    fn set(&self, after: Duration) {
         if self.process != std::process::id() {
             return;
         }
@@ -187,7 +232,7 @@ impl Timer {
             tv_nsec: after.subsec_nanos().into(),
         };
         let times = libc::itimerspec { it_interval: zero, it_value: at };
-        // SAFETY: the timer exists until this is dropped.
+        // SAFETY: the timer exists until `delete`, after which nobody calls this.
         unsafe { libc::timer_settime(self.id, 0, &raw const times, ptr::null_mut()) };
     }
 
@@ -198,11 +243,17 @@ impl Timer {
     }
 }
 
-impl Drop for Timer {
-    fn drop(&mut self) {
-        if self.process == std::process::id() {
+impl Timer {
+    fn delete(&self) {
+        if self.process == std::process::id() && !self.deleted.swap(true, Ordering::Relaxed) {
             // SAFETY: made by `new`, and deleted once.
             unsafe { libc::timer_delete(self.id) };
         }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.delete();
     }
 }

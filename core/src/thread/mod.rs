@@ -78,7 +78,7 @@ pub fn poll() -> usize {
 }
 
 /// Keeps signals that are sent to the process off this thread, from now on and for the threads that it
-/// starts: it blocks everything but the synchronous faults, what libc needs, and sigplane's doorbell.
+/// starts from then on: it blocks everything but the synchronous faults, what libc needs, and sigplane's doorbell.
 /// Another thread, the main one by preference, receives them instead.
 ///
 /// For worker threads of a runtime. The kernel gives a process's signal to any thread that does not
@@ -105,5 +105,32 @@ pub fn poll() -> usize {
 /// .unwrap();
 /// ```
 pub fn shield() {
-    sys::block(sys::ASYNC_BITS & !sys::bit(crate::delivery::doorbell::SIGNAL));
+    sys::block(SHIELDED);
+}
+
+/// What [`shield`] blocks.
+const SHIELDED: u64 = sys::ASYNC_BITS & !sys::bit(crate::delivery::doorbell::SIGNAL);
+
+/// Calls `call` with this thread [shielded](shield), and puts its mask back: threads that are started
+/// in it never receive a signal that is sent to the process, not even before their own first instruction.
+/// A runtime that is built in it has shielded workers.
+///
+/// # Async-signal safety
+/// No.
+///
+/// # Examples
+/// ```
+/// let worker = sigplane::thread::shielded(|| std::thread::spawn(|| 7));
+/// assert_eq!(worker.join().unwrap(), 7);
+/// ```
+pub fn shielded<R>(call: impl FnOnce() -> R) -> R {
+    struct Mask(u64);
+    impl Drop for Mask {
+        fn drop(&mut self) {
+            // Only what was blocked here: a hold of the thread's may have come or gone meanwhile.
+            sys::unblock(SHIELDED & !self.0);
+        }
+    }
+    let _mask = Mask(sys::block(SHIELDED));
+    call()
 }
