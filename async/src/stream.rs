@@ -181,15 +181,21 @@ impl SignalStream {
     #[track_caller]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let budget = ready!(coop::poll_proceed(cx));
+        let mut followed = false;
         loop {
             if let Some(event) = self.inbox.try_recv() {
                 budget.made_progress();
                 return Poll::Ready(event);
             }
-            match self.reactor.follow(&self.inbox) {
-                Ok(true) => continue, // An event that came before it was registered has made no edge.
-                Ok(false) => {}
-                Err(error) => panic!("the stream cannot join this runtime: {error}"),
+            if !followed {
+                // Once a poll, during which the current runtime stays the same: asking for it takes a count
+                // on its handle, which all its workers share.
+                followed = true;
+                match self.reactor.follow(&self.inbox) {
+                    Ok(true) => continue, // An event that came before it was registered has made no edge.
+                    Ok(false) => {}
+                    Err(error) => panic!("the stream cannot join this runtime: {error}"),
+                }
             }
             if let Err(error) = ready!(self.reactor.poll_edge(cx)) {
                 panic!(
