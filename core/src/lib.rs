@@ -27,6 +27,8 @@ mod error;
 mod event;
 mod frame;
 mod inspect;
+#[cfg(feature = "masks")]
+mod masks;
 mod set;
 mod signal;
 mod subscribe;

@@ -32,7 +32,9 @@
 //! for as long as the process lives. A handler that was there before stands behind, as always.
 //!
 //! A fault whose signal is blocked kills the process and no handler runs (kernel/signal.c,
-//! `force_sig_info_to_task`); so sigplane itself never blocks them.
+//! `force_sig_info_to_task`). So sigplane itself never blocks them, [`enable`] unblocks them, and with the
+//! feature `masks` the program's own `pthread_sigmask` and `sigprocmask` leave them out. Threads that have
+//! them blocked all the same are named in [`table`](crate::table()): [`FaultTable::blocked`].
 //!
 //! **`deliver` runs inside signal handlers.**
 #![allow(unsafe_code)]
@@ -63,7 +65,7 @@ pub use guarded::guarded;
 pub use last_chance::{Fatal, LastChance, last_chance};
 pub use plain::{Plain, Word};
 pub use region::Region;
-pub use report::{FaultTable, FixupTable};
+pub use report::{BlockedThread, FaultTable, FixupTable};
 
 pub(crate) use guarded::contain;
 pub(crate) use last_chance::{concerns as has_last_chance, run as run_last_chance};
@@ -126,7 +128,7 @@ static ENABLED: AtomicBool = AtomicBool::new(false);
 
 /// Makes SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS sigplane's, so that faults go the way of
 /// this module. Called again, it takes back those that somebody has taken since, and stands in front of
-/// them. The functions of this module call it themselves the first time; call it where they are first
+/// them. They are unblocked on this thread; `table()` names threads that have them blocked. The functions of this module call it themselves the first time; call it where they are first
 /// used inside a handler, and in programs that only have [fixups](crate::fixup!) of their own.
 ///
 /// # Errors
@@ -143,6 +145,8 @@ static ENABLED: AtomicBool = AtomicBool::new(false);
 /// ```
 pub fn enable() -> Result<()> {
     crate::table::pin(sys::FAULT_BITS)?;
+    // The program may have blocked everything before it came to this.
+    sys::unblock(sys::FAULT_BITS);
     ENABLED.store(true, Ordering::SeqCst);
     Ok(())
 }

@@ -3,7 +3,9 @@
 
 use super::fixup;
 use crate::engine::Engine;
+use crate::set::SignalSet;
 use crate::sync::Ordering;
+use crate::sys;
 use core::fmt;
 
 /// What is registered for faults, and what took how many.
@@ -41,6 +43,37 @@ pub struct FaultTable {
     pub by_region: usize,
     /// Faults of what subscribers run inside the handler, which were caught there.
     pub in_handlers: usize,
+    /// Threads on which signals of faults are blocked: a fault there kills the process, whoever could
+    /// have taken it.
+    pub blocked: Vec<BlockedThread>,
+}
+
+/// A thread on which signals of faults are blocked.
+///
+/// # Examples
+/// See [`FaultTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BlockedThread {
+    /// The kernel's id of it.
+    pub thread: i32,
+    /// Which.
+    pub signals: SignalSet,
+}
+
+/// Reads them from `/proc` (proc(5), `SigBlk`). Empty where that cannot be read.
+fn blocked_threads() -> Vec<BlockedThread> {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let of = |entry: std::fs::DirEntry| {
+        let thread = entry.file_name().to_str()?.parse().ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let word = status.lines().find_map(|line| line.strip_prefix("SigBlk:"))?;
+        let blocked = u64::from_str_radix(word.trim(), 16).ok()? & sys::FAULT_BITS;
+        let signals = SignalSet::from_bits(blocked);
+        (blocked != 0).then_some(BlockedThread { thread, signals })
+    };
+    tasks.flatten().filter_map(of).collect()
 }
 
 /// The fixups of one object.
@@ -85,6 +118,7 @@ impl FaultTable {
             by_code: load(&tally.code),
             by_region: load(&tally.regions),
             in_handlers: load(&tally.in_handlers),
+            blocked: if super::is_enabled() { blocked_threads() } else { Vec::new() },
         }
     }
 }
@@ -106,6 +140,9 @@ impl fmt::Display for FaultTable {
         )?;
         for object in &self.objects {
             write!(f, "\n  {} fixups, {} used  {}", object.entries, object.used, object.object)?;
+        }
+        for BlockedThread { thread, signals } in &self.blocked {
+            write!(f, "\n  ! thread {thread} blocks {signals}: a fault there kills the process")?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ pub(crate) const FAULT_BITS: u64 = bit(libc::SIGSEGV)
 /// The numbers that libc uses for itself, to cancel a thread and to change the ids of all (glibc
 /// `sysdeps/unix/sysv/linux/internal-signals.h`; musl `src/internal/pthread_impl.h`, timers too). libc
 /// keeps them out of every mask that goes through it, and a thread that has one blocked hangs `setuid`.
-const LIBC_BITS: u64 =
+pub(crate) const LIBC_BITS: u64 =
     if cfg!(target_env = "musl") { bit(32) | bit(33) | bit(34) } else { bit(32) | bit(33) };
 
 /// Every signal that may be held back: all but the synchronous faults and libc's own. A blocked
@@ -123,29 +123,30 @@ pub(crate) fn sigaction(signal: i32, new: Option<&KernelAction>) -> Result<Kerne
     check(result).map(|_| old)
 }
 
-fn sigprocmask(how: i32, mask: Option<u64>) -> u64 {
+/// rt_sigprocmask(2): changes the calling thread's mask when `mask` is given, returns the old one. It fails
+/// only for a `how` that is none of the three constants.
+pub(crate) fn sigprocmask(how: i32, mask: Option<u64>) -> Result<u64, i32> {
     let mut old = 0u64;
     let new = mask.as_ref().map_or(0, |mask| core::ptr::from_ref(mask) as usize);
     let old_at = &raw mut old as usize;
-    // SAFETY: both pointers are null or valid for 8 bytes. With them valid and `how` one of the
-    // three constants the call cannot fail (rt_sigprocmask(2)).
-    unsafe { syscall(libc::SYS_rt_sigprocmask, [how as usize, new, old_at, 8, 0, 0]) };
-    old
+    // SAFETY: both pointers are null or valid for 8 bytes.
+    let result = unsafe { syscall(libc::SYS_rt_sigprocmask, [how as usize, new, old_at, 8, 0, 0]) };
+    check(result).map(|_| old)
 }
 
 /// Replaces the calling thread's mask, returns the old one.
 pub(crate) fn set_mask(mask: u64) -> u64 {
-    sigprocmask(libc::SIG_SETMASK, Some(mask))
+    sigprocmask(libc::SIG_SETMASK, Some(mask)).unwrap_or(0)
 }
 
 /// Adds to the calling thread's mask, returns the old one.
 pub(crate) fn block(mask: u64) -> u64 {
-    sigprocmask(libc::SIG_BLOCK, Some(mask))
+    sigprocmask(libc::SIG_BLOCK, Some(mask)).unwrap_or(0)
 }
 
 /// Takes from the calling thread's mask, returns the old one.
 pub(crate) fn unblock(mask: u64) -> u64 {
-    sigprocmask(libc::SIG_UNBLOCK, Some(mask))
+    sigprocmask(libc::SIG_UNBLOCK, Some(mask)).unwrap_or(0)
 }
 
 /// The process id as the kernel sees it now: a `vfork` child's differs from the cached one.

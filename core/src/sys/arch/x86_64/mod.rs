@@ -125,6 +125,11 @@ global_asm!(
     ".type sigplane0_stranger,@object",
     "sigplane0_stranger: .zero 8",
     ".size sigplane0_stranger, 8",
+    ".hidden sigplane0_masked",
+    ".globl sigplane0_masked",
+    ".type sigplane0_masked,@object",
+    "sigplane0_masked: .zero 8",
+    ".size sigplane0_masked, 8",
     ".popsection",
 );
 
@@ -212,6 +217,37 @@ pub(crate) fn add_stranger_depth(by: i64) {
             r = out(reg) _,
             v = in(reg) by,
             options(nostack),
+        );
+    }
+}
+
+/// The signals of faults that this thread has been told are blocked; see `crate::masks`.
+#[cfg(feature = "masks")]
+pub(crate) fn masked_faults() -> u64 {
+    let masked: u64;
+    // SAFETY: as in `record`.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_masked@GOTTPOFF]",
+            "mov {r}, qword ptr fs:[{r}]",
+            r = out(reg) masked,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    masked
+}
+
+/// Changes them.
+#[cfg(feature = "masks")]
+pub(crate) fn set_masked_faults(masked: u64) {
+    // SAFETY: as in `set_record`.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_masked@GOTTPOFF]",
+            "mov qword ptr fs:[{r}], {v}",
+            r = out(reg) _,
+            v = in(reg) masked,
+            options(nostack, preserves_flags),
         );
     }
 }
