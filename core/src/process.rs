@@ -174,7 +174,8 @@ pub fn restore_dispositions() {
 /// the parent to see the usual status.
 ///
 /// Nobody else is asked: other subscribers and a handler behind sigplane have seen the event itself. A
-/// process 1, which its own signals cannot end, ends with status 128 + n. A process whose group is
+/// process 1, which its own signals cannot end, ends with status 128 + n. It returns from a deadly signal
+/// only if another thread subscribes to that signal at the same moment. A process whose group is
 /// orphaned does not stop (setpgid(2)).
 ///
 /// # Async-signal safety
