@@ -44,7 +44,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         "a sparse file of {} GiB, memory is {} GiB, at most {} MiB resident; {blocks} blocks touched",
         size >> 30,
         memory()? >> 30,
-        RESIDENT * BLOCK >> 20
+        (RESIDENT * BLOCK) >> 20
     );
 
     let paged = Paged::new(&file, size)?;
@@ -109,10 +109,11 @@ impl Walk {
         let mut sum = 0;
         for &block in &self.blocks {
             let at = base.wrapping_add(block * BLOCK);
+            let (mark, end) = (at.wrapping_add(8).cast::<u64>(), at.wrapping_add(BLOCK - 1));
             // SAFETY: within the mapping, which is as long as the file; a fault brings it in.
-            sum += unsafe { at.add(8).cast::<u64>().read_volatile() };
+            sum += unsafe { mark.read_volatile() };
             // SAFETY: as above.
-            sum += u64::from(unsafe { at.add(BLOCK - 1).read_volatile() });
+            sum += u64::from(unsafe { end.read_volatile() });
         }
         (sum, start.elapsed())
     }
@@ -228,8 +229,9 @@ impl Pager {
 /// Bytes of memory in this machine.
 fn memory() -> io::Result<usize> {
     // SAFETY: only reads a setting.
-    let (pages, page) =
-        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    // SAFETY: as above.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let bytes = usize::try_from(pages).ok().zip(usize::try_from(page).ok()).map(|(a, b)| a * b);
     bytes.ok_or_else(|| io::Error::other("the size of memory is not known"))
 }
