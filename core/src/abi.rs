@@ -56,7 +56,13 @@ unsafe extern "C" fn register_fixups(
 ) -> c_int {
     // SAFETY: the caller promises what `register` asks for.
     let registered = unsafe { fault::register(start.addr()..stop.addr()) };
-    let Err(error) = registered.and_then(|()| fault::enable()) else { return 0 };
+    let enabled = registered.and_then(|()| {
+        fault::enable().inspect_err(|_| {
+            // An error means that nothing has changed.
+            let _unknown_if_empty = fault::unregister(start.addr());
+        })
+    });
+    let Err(error) = enabled else { return 0 };
     if !message.is_null() && length > 0 {
         let text = error.to_string();
         let fits = text.len().min(length - 1);

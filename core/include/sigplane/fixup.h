@@ -10,10 +10,10 @@
  *
  *     static inline int read_word(const unsigned long *from, unsigned long *value)
  *     {
- *         unsigned long code = 0, address, pc;
+ *         unsigned long code = 0, address;
  *         __asm__ volatile("2: mov (%[from]), %[value]\n3:\n"
  *                          SIGPLANE_FIXUP("2b", "3b", "3b")
- *                          : [value] "=&r"(*value), "+d"(code), "=&a"(address), "=&r"(pc)
+ *                          : [value] "=&r"(*value), "+d"(code), "=&a"(address)
  *                          : [from] "r"(from)
  *                          : "r11");
  *         return code == 0;
@@ -45,6 +45,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+#else
+/* unistd.h hides it from programs that keep to a standard (feature_test_macros(7)). */
+extern long syscall(long number, ...);
 #endif
 
 /* One line of the object's table. R: kept though nothing refers to it. ?: in the section group of the code
@@ -101,6 +104,7 @@ static inline int sigplane_read(uintptr_t from, void *to, size_t length)
 static inline const struct sigplane_abi *sigplane_find(void)
 {
     static const int signals[] = {11, 7, 8, 4, 5, 31}; /* SEGV, BUS, FPE, ILL, TRAP, SYS */
+    static const char text[16] = "sigplane-abi-0";
     size_t i;
     for (i = 0; i < sizeof signals / sizeof *signals; i++) {
         struct sigplane_kernel_action action;
@@ -110,7 +114,7 @@ static inline const struct sigplane_abi *sigplane_find(void)
             action.handler <= 1 || action.restorer < sizeof mark)
             continue;
         at = action.restorer - sizeof mark;
-        if (sigplane_read(at, &mark, sizeof mark) && memcmp(mark.text, "sigplane-abi-0", 16) == 0)
+        if (sigplane_read(at, &mark, sizeof mark) && memcmp(mark.text, text, sizeof text) == 0)
             return (const struct sigplane_abi *)(at + 16 + (uintptr_t)mark.distance);
     }
     return NULL;
@@ -119,23 +123,37 @@ static inline const struct sigplane_abi *sigplane_find(void)
 extern const char __start_sigplane_fixups[] __attribute__((weak, visibility("hidden")));
 extern const char __stop_sigplane_fixups[] __attribute__((weak, visibility("hidden")));
 
+/* Who has this object's table: it is taken back from there, even when the kernel's table names others by
+ * then. One for the whole object, whichever of its files use it. */
+__attribute__((weak, visibility("hidden"))) const struct sigplane_abi *sigplane_fixups_owner;
+
 /* Gives this object's table to sigplane. Of an error, `message` (if not NULL) gets a text of at most
  * `length` bytes, its end included. */
 static inline int sigplane_fixups_attach(char *message, size_t length)
 {
     const struct sigplane_abi *abi = sigplane_find();
+    int result;
     if (abi == NULL)
         return SIGPLANE_ABSENT;
-    return abi->register_fixups(__start_sigplane_fixups, __stop_sigplane_fixups, message, length);
+    result = abi->register_fixups(__start_sigplane_fixups, __stop_sigplane_fixups, message, length);
+    if (result == SIGPLANE_OK)
+        sigplane_fixups_owner = abi;
+    return result;
 }
 
 /* Takes it back. When it returns, no handler reads it. */
 static inline int sigplane_fixups_detach(void)
 {
-    const struct sigplane_abi *abi = sigplane_find();
-    if (abi == NULL)
+    struct sigplane_abi abi;
+    int result;
+    if (sigplane_fixups_owner == NULL)
+        return SIGPLANE_FIXUP_UNKNOWN;
+    if (!sigplane_read((uintptr_t)sigplane_fixups_owner, &abi, sizeof abi))
         return SIGPLANE_ABSENT;
-    return abi->unregister_fixups(__start_sigplane_fixups);
+    result = abi.unregister_fixups(__start_sigplane_fixups);
+    if (result == SIGPLANE_OK)
+        sigplane_fixups_owner = NULL;
+    return result;
 }
 
 /* In one file of each object: its constructor and destructor. `sigplane_fixups_state` is what the

@@ -248,9 +248,17 @@ fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     next
 }
 
-/// Whether the foreign handler behind us has also taken the signal from us again.
+/// Whether the foreign handler behind us has also taken the signal from us again, or has put back what it
+/// had found, as crash handlers do when they give up: our stub, with libc's restorer instead of ours. Then
+/// a fault must not come to it again and again.
 fn is_in_kernel_too(arrival: &Arrival<'_>) -> bool {
     let kernel = sys::sigaction(arrival.number, None).unwrap_or(KernelAction::DEFAULT);
+    if sys::FAULT_BITS & sys::bit(arrival.number) != 0
+        && kernel.is_ours()
+        && kernel.restorer != sys::arch::restorer()
+    {
+        return true;
+    }
     let reading = enter(arrival.record);
     // SAFETY: `enter` made this a reader until `exit`.
     let chain = unsafe { engine::get().slot(arrival.number).chain() };

@@ -289,12 +289,13 @@ fn object_of(address: usize) -> String {
 /// # Ok::<(), sigplane::Error>(())
 /// ```
 pub unsafe fn register(bounds: Range<usize>) -> Result<()> {
-    if bounds.is_empty() {
+    if bounds.start == bounds.end {
         return Ok(());
     }
     let object = object_of(bounds.start);
-    let length = bounds.end - bounds.start;
-    if !length.is_multiple_of(size_of::<Entry>())
+    let length = bounds.end.wrapping_sub(bounds.start);
+    if bounds.is_empty()
+        || !length.is_multiple_of(size_of::<Entry>())
         || !bounds.start.is_multiple_of(align_of::<Entry>())
     {
         return Err(FixupError::Misshapen { object }.into());

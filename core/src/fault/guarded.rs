@@ -42,8 +42,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// frames of `call` hold nothing that must be given back, and nothing that others rely on is half done.
 /// `call` does not leave by `longjmp`, and does not switch to another stack and stay there.
 ///
+/// A fault of a handler that interrupts `call` is not the call's, and ends the process as it would without.
+/// There is one exception: a handler that is not sigplane's, and runs on the stack of `call` because
+/// the thread has no alternate stack or the handler no `SA_ONSTACK`, cannot be told from it.
+///
 /// # Async-signal safety
-/// Yes, once faults are [enabled](super::enable), if `call` is and does not panic.
+/// Yes, once faults are [enabled](super::enable), if `call` is and does not panic. A fault inside a handler
+/// needs room for a second signal frame: an attached thread's alternate stack has it, the small one that
+/// Rust's runtime gives its threads may not.
 ///
 /// # Examples
 /// ```

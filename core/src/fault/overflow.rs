@@ -10,9 +10,13 @@
 //! the next mapping: mm/mmap.c, `stack_guard_gap`). Another thread's guard page is far from the stack
 //! pointer, or not below its own mapping, and so is not taken for one.
 //!
+//! Guards that madvise(2) has made (`MADV_GUARD_INSTALL`, as glibc 2.42 does) are no mappings of their own:
+//! the access is to a page of the stack's own mapping, of which the kernel says that nothing is there.
+//!
 //! Where `/proc` cannot be read the fault is what the kernel says it is.
 #![allow(unsafe_code)]
 
+use crate::event::fields;
 use crate::sys;
 use crate::sys::arch::trap;
 
@@ -20,9 +24,11 @@ use crate::sys::arch::trap;
 /// touched at its far end first, or the stack pointer be moved before anything is touched.
 const REACH: usize = 1 << 20;
 
-/// Whether an access to `address` with this stack pointer was a stack overflow.
-pub(crate) fn is_likely(address: usize, stack_pointer: usize) -> bool {
-    address.abs_diff(stack_pointer) < REACH && has_no_room(address, stack_pointer).unwrap_or(false)
+/// Whether an access to `address` with this stack pointer was a stack overflow. `absent` tells that the
+/// kernel found nothing at the address, as opposed to something that may not be touched.
+pub(crate) fn is_likely(address: usize, stack_pointer: usize, absent: bool) -> bool {
+    address.abs_diff(stack_pointer) < REACH
+        && has_no_room(address, stack_pointer, absent).unwrap_or(false)
 }
 
 /// How far below its end an alternate stack is left by a handler that needs more of it.
@@ -30,11 +36,17 @@ const PAGE: usize = 4096;
 
 /// Whether the fault is that of a handler whose alternate stack was too small. The kernel starts again at
 /// its top when the stack pointer has left it (`sas_ss_flags`), over the frames of the handlers that are
-/// running, so that none of them can be returned to.
-pub(crate) fn is_of_alternate_stack(context: &libc::ucontext_t) -> bool {
+/// running, so that none of them can be returned to. The stack pointer alone does not tell: another stack
+/// may end where the alternate one begins. So the access has to be below it, too.
+pub(crate) fn is_of_alternate_stack(info: &libc::siginfo_t, context: &libc::ucontext_t) -> bool {
     let stack = &context.uc_stack;
-    let below = (stack.ss_sp as usize).wrapping_sub(trap::stack_pointer(context));
-    stack.ss_flags & libc::SS_DISABLE == 0 && stack.ss_size != 0 && (1..=PAGE).contains(&below)
+    let base = stack.ss_sp as usize;
+    let is_just_below = |at: usize| (1..=PAGE).contains(&base.wrapping_sub(at));
+    stack.ss_flags & libc::SS_DISABLE == 0
+        && stack.ss_size != 0
+        && is_just_below(trap::stack_pointer(context))
+        && trap::page_fault(context).is_some()
+        && is_just_below(fields::address(info))
 }
 
 /// One line of the list of mappings.
@@ -48,12 +60,18 @@ struct Mapping {
 
 #[cold]
 #[inline(never)]
-fn has_no_room(address: usize, stack_pointer: usize) -> Option<bool> {
+fn has_no_room(address: usize, stack_pointer: usize, absent: bool) -> Option<bool> {
     let fd = sys::open_read(c"/proc/self/maps").ok()?;
-    look_around(&mut Lines { fd, buffer: [0; 128], filled: 0, at: 0 }, address, stack_pointer)
+    let mut lines = Lines { fd, buffer: [0; 128], filled: 0, at: 0 };
+    look_around(&mut lines, address, stack_pointer, absent)
 }
 
-fn look_around(lines: &mut Lines, address: usize, stack_pointer: usize) -> Option<bool> {
+fn look_around(
+    lines: &mut Lines,
+    address: usize,
+    stack_pointer: usize,
+    absent: bool,
+) -> Option<bool> {
     // The first mapping that ends above the address: it contains it, or lies above a hole.
     let mut mapping = loop {
         let mapping = lines.next()?;
@@ -63,7 +81,10 @@ fn look_around(lines: &mut Lines, address: usize, stack_pointer: usize) -> Optio
     };
     if mapping.start <= address {
         if mapping.readable || mapping.writable {
-            return Some(false);
+            // A guard inside: that of this stack if it is not above the stack pointer.
+            let own = (mapping.start..=mapping.end).contains(&stack_pointer)
+                || (1..REACH).contains(&mapping.start.wrapping_sub(stack_pointer));
+            return Some(absent && mapping.writable && own && address < stack_pointer + PAGE);
         }
         let guard = mapping;
         mapping = lines.next()?;

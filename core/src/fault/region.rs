@@ -9,6 +9,7 @@
 //! See [`Region::new`].
 #![allow(unsafe_code)]
 
+use super::code::{self, Handler};
 use super::context::FaultContext;
 use super::ranges::{Item, Ranges};
 use super::words::Words;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 pub(crate) struct Entry {
     range: Range<usize>,
     priority: i32,
-    handler: Box<dyn Fn(&mut FaultContext<'_>) -> Verdict + Send + Sync>,
+    handler: Box<Handler>,
     armed: AtomicBool,
 }
 
@@ -41,7 +42,8 @@ pub(crate) type Map = Ranges<Covers>;
 /// * make the memory accessible and return [`Handled`](Verdict::Handled): the access is done again;
 /// * do the access itself and [skip](FaultContext::skip) the instruction;
 /// * have the code go on elsewhere: [`set_pc`](FaultContext::set_pc), [`land`](FaultContext::land);
-/// * return [`Pass`](Verdict::Pass): the next region, or the next step, is asked.
+/// * return [`Pass`](Verdict::Pass): the next region, or the next step, is asked, and sees the registers as
+///   they were at the fault.
 ///
 /// It is asked after [fixups](crate::fixup!) and [guarded calls](super::guarded): an access by
 /// [`try_read`](super::try_read) to memory that is paged in on demand fails where plain code would succeed.
@@ -145,7 +147,9 @@ impl Drop for Region {
     fn drop(&mut self) {
         let Some(entry) = self.entry.take() else { return };
         entry.armed.store(false, Ordering::Relaxed);
-        if edit(&entry.range, |touched| uncovered(touched, &entry)).is_ok() {
+        // With its neighbours, so that what it has cut into pieces becomes whole again.
+        let window = entry.range.start.saturating_sub(1)..entry.range.end.saturating_add(1);
+        if edit(&window, |touched| uncovered(touched, &entry)).is_ok() {
             table::quiesce();
         } else {
             // In a handler, or a vfork child: nothing may be freed here. It is disarmed, and stays.
@@ -174,6 +178,11 @@ fn edit(
     })
 }
 
+/// Those that have not been dropped. What was dropped in a handler is only waiting for the next change.
+fn armed(covers: &Covers) -> Vec<Arc<Entry>> {
+    covers.iter().filter(|entry| entry.armed.load(Ordering::Relaxed)).cloned().collect()
+}
+
 /// The pieces of `touched` with `entry` added where `range` covers them, and new ones for the gaps.
 fn covered(
     range: &Range<usize>,
@@ -192,8 +201,8 @@ fn covered(
         add(piece.start..piece.start.max(range.start).min(piece.end), Arc::clone(value));
         add(at..piece.start.max(at), Arc::clone(&alone));
         let (start, end) = (piece.start.max(range.start), piece.end.min(range.end));
-        let place = value.partition_point(|other| other.priority >= entry.priority);
-        let mut both = value.to_vec();
+        let mut both = armed(value);
+        let place = both.partition_point(|other| other.priority >= entry.priority);
         both.insert(place, Arc::clone(entry));
         add(start..end, Covers::from(both));
         add(end.max(start)..piece.end, Arc::clone(value));
@@ -207,11 +216,8 @@ fn covered(
 fn uncovered(touched: &[Item<Covers>], entry: &Arc<Entry>) -> Vec<Item<Covers>> {
     let mut pieces: Vec<Item<Covers>> = Vec::with_capacity(touched.len());
     for Item { range, value } in touched {
-        let rest: Vec<Arc<Entry>> = value
-            .iter()
-            .filter(|other| !Arc::ptr_eq(other, entry) && other.armed.load(Ordering::Relaxed))
-            .cloned()
-            .collect();
+        let mut rest = armed(value);
+        rest.retain(|other| !Arc::ptr_eq(other, entry));
         if rest.is_empty() {
             continue;
         }
@@ -240,10 +246,8 @@ pub(super) fn handle(arrival: &Arrival<'_>, context: &mut libc::ucontext_t, word
     let covers = unsafe { engine::get().faults.regions.get() }.and_then(|map| map.get(address));
     let taken = covers.is_some_and(|covers| {
         covers.iter().any(|entry| {
-            let mut context = FaultContext::new(*words, arrival.info, context);
             entry.armed.load(Ordering::Relaxed)
-                && super::contain(record, || (entry.handler)(&mut context))
-                    == Some(Verdict::Handled)
+                && code::ask(arrival, context, words, &*entry.handler)
         })
     });
     dispatch::exit(record, reading);

@@ -45,6 +45,9 @@ enum Refined {
     Misaligned = 3,
 }
 
+/// libc does not name it (asm-generic/siginfo.h).
+const SEGV_MAPERR: i32 = 1;
+
 const PAGE_FAULT: u64 = 1 << 10;
 const PRIVILEGED: u64 = 1 << 11;
 
@@ -52,6 +55,7 @@ impl Words {
     /// The words of the fault that interrupted `context`.
     pub(crate) fn of(info: &siginfo_t, context: &ucontext_t) -> Self {
         let signal = info.si_signo;
+        trap::allow_misaligned(context);
         let mut words = Self { address: 0, code: 0, pc: trap::faulting_pc(context, signal) };
         let mut code = signal as u64 & 0xff | (info.si_code as u32 as u64) << 32;
         let mut refined = Refined::No;
@@ -68,6 +72,12 @@ impl Words {
                 };
             } else {
                 words.address = fields::address(info);
+                if (signal, info.si_code) == (libc::SIGBUS, libc::BUS_ADRALN)
+                    && words.address == 0
+                    && let Operand::Misaligned(at) = trap::operand(context)
+                {
+                    words.address = at; // x86 does not report it.
+                }
                 let detail = match (signal, info.si_code) {
                     (libc::SIGSEGV, 4) => fields::protection_key(info) as u8,
                     (libc::SIGBUS, 4 | 5) => fields::address_lsb(info) as u8,
@@ -78,7 +88,11 @@ impl Words {
             if let Some(error) = trap::page_fault(context) {
                 code |= PAGE_FAULT | u64::from(error) << 16;
                 if signal == libc::SIGSEGV
-                    && overflow::is_likely(words.address, trap::stack_pointer(context))
+                    && overflow::is_likely(
+                        words.address,
+                        trap::stack_pointer(context),
+                        info.si_code == SEGV_MAPERR,
+                    )
                 {
                     refined = Refined::StackOverflow;
                 }
