@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo run --release --example rt_telemetry
 //! cargo run --release --example rt_telemetry -- --count 3000000 --channels 6   # time to watch
+//! cargo run --release --example rt_telemetry -- --window 0 --count 20000       # push-back alone
 //! cargo run --release --example rt_telemetry -- --spoil skip                   # the proof can fail
 //! ```
 //!
@@ -109,11 +110,13 @@ fn main() -> ExitCode {
 /// two of them, the later of two values may be queued first. So the workers are shielded, and the main
 /// thread, which only waits in `block_on`, receives for all. (In a current-thread runtime there is
 /// nothing to shield.)
+///
+/// The workers inherit the shield that stands while the runtime is built. `on_thread_start(shield)` would
+/// leave each open between its birth and that call, which may be long on a busy machine. And it is the
+/// main thread that starts the sender: a process that a shielded thread starts inherits the blocked signals.
 fn receive(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .on_thread_start(sigplane::thread::shield)
-        .enable_all()
-        .build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = sigplane::thread::shielded(|| builder.enable_all().build())?;
     match runtime.block_on(aggregate(options))? {}
 }
 

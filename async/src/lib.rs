@@ -36,7 +36,10 @@
 //! Where the order of a burst of real-time signals matters, let one thread receive, by keeping the
 //! signals off the others: build the runtime in [`sigplane::thread::shielded`], or give
 //! `Builder::on_thread_start` the function [`sigplane::thread::shield`] (a worker may then receive a signal
-//! before it has come to that).
+//! before it has come to that). Programs
+//! that such threads start need [`sigplane::thread::unshield`]. A sender that is far ahead costs: the kernel
+//! searches its list of pending signals for each one (kernel/signal.c, `collect_signal`), so that several
+//! real-time signals with tens of thousands pending take milliseconds each.
 //!
 //! # Not here: waking a worker
 //! [`sigplane::thread::post`](sigplane::thread::ThreadHandle::post) and alertable waits belong to threads
@@ -63,3 +66,5 @@ pub use shutdown::{Ending, Outcome, Shutdown, ShutdownBuilder};
 pub use stream::{BuilderExt, SignalStream, signal, signals};
 pub use task::{Alertable, Gone, Posted, TaskHandle, alertable};
 pub use terminal::with_stop_and_continue;
+/// Re-exported from `tokio-util`, because [`Shutdown::token`] gives one.
+pub use tokio_util::sync::CancellationToken;

@@ -105,7 +105,7 @@ impl Channel {
     /// How many values have been taken, when it is time to tell the sender: four times in a window.
     pub fn credit(&self) -> Option<u32> {
         let step = u64::from((self.window? / 4).max(1));
-        (self.taken > 0 && self.taken % step == 0).then_some(self.taken as u32)
+        (self.taken > 0 && self.taken.is_multiple_of(step)).then_some(self.taken as u32)
     }
 
     pub fn has_ended(&self) -> bool {

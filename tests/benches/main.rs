@@ -20,6 +20,9 @@ mod call;
 mod critical;
 mod delivery;
 mod direct;
+mod fault;
+mod fault_copy;
+mod fault_lists;
 mod kernel;
 mod measure;
 mod memory;
@@ -35,7 +38,7 @@ use report::{Group, Line, Row};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 12] = [
     delivery::GROUP,
     direct::GROUP,
     critical::GROUP,
@@ -46,6 +49,8 @@ const GROUPS: [Group; 10] = [
     threads::GROUP,
     subscribe::GROUP,
     memory::GROUP,
+    fault::GROUP,
+    fault_copy::GROUP,
 ];
 
 /// Every group is run this often, in processes of its own: memory is laid out anew each time.

@@ -109,7 +109,7 @@ unsafe fn frame<R, F: FnOnce() -> R>(call: F, words: &mut Words, nesting: u64) -
 
 /// How many handlers of ours are running on the calling thread.
 #[inline(always)]
-fn nesting(record: Option<&Record>) -> u64 {
+pub(super) fn nesting(record: Option<&Record>) -> u64 {
     record.map_or_else(arch::stranger_depth, |record| record.readers.nesting().into())
 }
 

@@ -4,7 +4,11 @@
 //!
 //! One thread at a time: when several threads crash, the first runs the hooks and the others wait, for a
 //! limited time, so that they do not end the process in the middle of a report. A signal of the thread
-//! that runs the hooks itself (`abort` in a hook) does not run them again.
+//! that runs the hooks itself (`abort` in a hook) does not run them again, nor does one of a child that a
+//! hook has forked.
+//!
+//! A handler behind us that gives up has put the default into the kernel. While hooks run, sigplane stands
+//! there again: a fault of a hook, or of another thread, would end the process at once otherwise.
 //!
 //! # Safety
 //! See [`last_chance`].
@@ -21,7 +25,8 @@ use crate::frame::Frame;
 use crate::set::SignalSet;
 use crate::signal::{DefaultAction, Signal};
 use crate::sync::{AtomicBool, Ordering};
-use crate::{sys, table};
+use crate::sys::{self, KernelAction};
+use crate::table;
 use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
@@ -237,16 +242,64 @@ pub(crate) fn run(arrival: &Arrival<'_>, frame: &mut Frame, signal: Signal) {
 #[cold]
 #[inline(never)]
 fn run_hooks(arrival: &Arrival<'_>, frame: &mut Frame) {
+    let number = arrival.number;
+    let is_default = |action: KernelAction| action.handler == libc::SIG_DFL;
+    let given_up = arrival.fault && sys::sigaction(number, None).is_ok_and(is_default);
+    if given_up && matches!(number, libc::SIGTRAP | libc::SIGSYS) {
+        return; // These do not repeat: the process goes on.
+    }
+    if given_up {
+        let ours = KernelAction::ours(&dispatch::original_action(number), number);
+        let _set = sys::sigaction(number, Some(&ours));
+    }
+    if is_first(arrival) {
+        run_each(arrival, frame);
+    }
+    if given_up {
+        let _set = sys::sigaction(number, Some(&KernelAction::DEFAULT));
+    }
+}
+
+/// Whether the calling thread is the one to run the hooks. If another does, waits for it.
+fn is_first(arrival: &Arrival<'_>) -> bool {
     let last = &engine::get().faults.last;
     let me = dispatch::tid(arrival.record) as u32;
-    if let Err(other) = last.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst) {
-        let end = sys::now().saturating_add(PATIENCE);
-        while other != me && last.load(Ordering::SeqCst) == other && sys::now() < end {
-            sys::futex_wait(last, other, Some(end));
+    match last.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => true,
+        Err(other) if other == me => false,
+        Err(other) => {
+            let end = sys::now().saturating_add(PATIENCE);
+            while sys::is_own_thread(other as i32) && sys::now() < end {
+                let soon = sys::now().saturating_add(Duration::from_millis(50));
+                sys::futex_wait(last, other, Some(soon));
+            }
+            // It is gone, or was never here: it ran hooks in the process that this one was forked from. What
+            // a hook has forked has had them.
+            !sys::is_own_thread(other as i32)
+                && super::guarded::nesting(arrival.record) == 0
+                && last.compare_exchange(other, me, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         }
-        return;
     }
-    let stamp = arrival.stamped.unwrap_or_else(|| Stamp::now(me as i32));
+}
+
+/// Before a fault goes to handlers that may give up: if another thread runs hooks, waits for it.
+#[inline(always)]
+pub(super) fn wait(arrival: &Arrival<'_>) {
+    if engine::get().faults.last.load(Ordering::Relaxed) != 0 {
+        wait_for_others(arrival);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wait_for_others(arrival: &Arrival<'_>) {
+    if concerns(arrival.record, arrival.number) {
+        let _first = is_first(arrival);
+    }
+}
+
+fn run_each(arrival: &Arrival<'_>, frame: &mut Frame) {
+    let stamp = arrival.stamped.unwrap_or_else(|| Stamp::now(dispatch::tid(arrival.record)));
     let context = frame.context().map(|context| &*context);
     let words = context.filter(|_| arrival.fault).map(|context| Words::of(arrival.info, context));
     let fatal = Fatal { info: arrival.info, context, words, stamp };

@@ -197,6 +197,7 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
             return Next::RETURN;
         }
     }
+    last_chance::wait(arrival);
     dispatch::deliver(arrival, frame)
 }
 

@@ -288,6 +288,13 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), i32> {
         .map(|_| ())
 }
 
+/// Whether a thread of this process has this id (tgkill(2) with signal 0).
+pub(crate) fn is_own_thread(tid: i32) -> bool {
+    // SAFETY: no memory is passed, and nothing is sent.
+    let sent = unsafe { syscall(libc::SYS_tgkill, [getpid() as usize, tid as usize, 0, 0, 0, 0]) };
+    check(sent).is_ok()
+}
+
 /// eventfd(2), non-blocking and closed on exec. Not for handlers (it makes a descriptor).
 pub(crate) fn eventfd() -> Result<i32, i32> {
     let flags = (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as usize;

@@ -86,8 +86,8 @@ pub fn poll() -> usize {
 /// Where the order of a burst matters, let one thread receive. Signals sent to *this* thread
 /// (`tgkill`, `pthread_kill`) wait too, and a handler for them never runs.
 ///
-/// A program that this thread starts inherits the mask, unless whoever starts it resets it, as
-/// [`std::process::Command`] does.
+/// A program that this thread starts inherits the mask (execve(2)), also through
+/// [`std::process::Command`]; call [`unshield`] between fork and exec.
 ///
 /// # Async-signal safety
 /// No.
@@ -106,6 +106,34 @@ pub fn poll() -> usize {
 /// ```
 pub fn shield() {
     sys::block(SHIELDED);
+}
+
+/// Undoes [`shield`], here or in the thread that started this one: unblocks what that blocks, whoever blocked
+/// it.
+///
+/// # Async-signal safety
+/// Yes.
+///
+/// # Examples
+/// ```
+/// use std::os::unix::process::CommandExt;
+/// use std::process::Command;
+/// sigplane::thread::shielded(|| {
+///     let mut command = Command::new("true");
+///     // SAFETY: `unshield` may be called between fork and exec.
+///     unsafe {
+///         command.pre_exec(|| {
+///             sigplane::thread::unshield();
+///             Ok(())
+///         })
+///     };
+///     assert!(command.status()?.success()); // SIGTERM would reach it
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn unshield() {
+    sys::unblock(SHIELDED);
 }
 
 /// What [`shield`] blocks.

@@ -2,6 +2,8 @@
 //!
 //! Its functions are for the victims of `tests/linking.rs`, which find them by name.
 
+mod faults;
+
 use sigplane::{Signal, Subscription, Verdict, thread};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,4 +73,25 @@ pub extern "C" fn plugin_defer(number: i32) -> usize {
     let inside = plugin_count() - before;
     drop(critical);
     inside * 10 + plugin_count() - before
+}
+
+/// Reads a byte with an instruction that has a fixup of the plugin's own: 1 if it can be read, 0 if not.
+#[unsafe(no_mangle)]
+pub extern "C" fn plugin_fixup(at: usize) -> i32 {
+    let mut code = 0u64;
+    // SAFETY: reads one byte into a register; a fault lands behind the instruction with code not 0.
+    unsafe {
+        core::arch::asm!(
+            "2: mov {v}, byte ptr [{at}]",
+            "3:",
+            sigplane::fixup!("2b", "3b", "3b"),
+            at = in(reg) at,
+            v = out(reg_byte) _,
+            inout("rdx") code,
+            out("rax") _,
+            out("r11") _,
+            options(nostack, readonly),
+        )
+    };
+    i32::from(code == 0)
 }

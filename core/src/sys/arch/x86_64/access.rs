@@ -43,9 +43,9 @@ macro_rules! leaf {
 //
 // From 256 bytes on, with AVX, a first vector and a last one that may overlap the aligned ones between.
 // Bytes are then written twice, with the same value: where the source begins less than 128 bytes behind the
-// destination it would have changed in between, so that is left to the loop of 64. Without AVX, long
-// copies are `rep movsb`, but not where it takes a cycle for each byte: where the destination is less than 64
-// bytes behind the source, modulo 4,096 (seen on AMD; Intel's have the same weakness).
+// destination it would have changed in between, so that is left to the loop of 64. `rep movsb` is no faster,
+// and takes a cycle or more for each byte where the destination is less than 64 bytes behind the source,
+// modulo 4,096 (measured on AMD); it only does the rest after a fault.
 leaf!(
     "sigplane0_copy",
     "mov r8, rcx",
@@ -118,7 +118,7 @@ leaf!(
     "cmp rax, 128",
     "jb 20b",
     "cmp byte ptr [rip + {avx}], 1",
-    "je 62f",
+    "je 20b",
     "jb 90f",
     "81: vmovdqu ymm0, [rsi]",
     "vmovdqu [rdi], ymm0",
@@ -129,7 +129,6 @@ leaf!(
     "add rdi, rax",
     "add rsi, rax",
     "sub rcx, rax",
-    // Relative to the end: one register counts.
     ".p2align 5",
     "83: vmovdqu ymm0, [rsi]",
     "vmovdqu ymm1, [rsi + 32]",
@@ -161,13 +160,6 @@ leaf!(
     "61: rep movsb",
     "610: xor eax, eax",
     "ret",
-    "62: cmp rcx, 1024",
-    "jb 20b",
-    "mov rax, rdi",
-    "sub rax, rsi",
-    "test eax, 4032",
-    "jz 20b",
-    "jmp 61b",
     // What the processor (CPUID) and the kernel (XCR0) offer (Intel SDM volume 1, 14.3).
     "90: mov r9, rbx",
     "mov r10, rcx",
