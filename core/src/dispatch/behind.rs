@@ -31,7 +31,10 @@ pub(super) fn settle(
     taken: bool,
     after: usize,
 ) -> Next {
-    if taken && (arrival.fault || !foreign.is_handler()) {
+    // A signal of faults that has been taken goes no further, a sent one neither: handlers for it take it for a
+    // fault that they do not know, and give up the signal (std's does).
+    let of_faults = sys::FAULT_BITS & sys::bit(arrival.number) != 0;
+    if taken && (of_faults || !foreign.is_handler()) {
         return Next::RETURN;
     }
     settle_rest(arrival, frame, slot, foreign, taken, after)

@@ -148,7 +148,7 @@ pub(super) fn catch(
         && stack_pointer <= at
         && is_alternate(stack_pointer) == is_alternate(at);
     if belongs {
-        arch::guard::resume(context, at, words);
+        arch::guard::resume(context, at, &frame, words);
     }
     belongs
 }

@@ -22,7 +22,9 @@
 //! | 9 | the default action: restored, and the instruction repeats | `table::default_action` |
 //!
 //! The same signals sent by somebody (`kill`, `tgkill`, `sigqueue`) are no faults and go the way of any
-//! other signal.
+//! other signal, except that one which a subscriber has handled is not passed on to the handler that was
+//! there before: that would take it for a fault. One that nobody has handled is, and the handler of Rust's
+//! runtime then gives the signal its default back, which disarms this module until [`enable`] is called again.
 //!
 //! What runs in steps 3 to 5 and 8 runs under a guard of sigplane's own: if it faults itself, it has not
 //! taken the fault, and the next in order is asked. So the default action is in the end that of the first
