@@ -22,6 +22,7 @@ pub const GROUP: Group = Group {
             base: BARE,
             ours: "try_read, fault",
             peers: &[
+                Peer::of(ON_STACK),
                 Peer::of("sigsetjmp, fault"),
                 Peer::of("process_vm_readv, EFAULT"),
                 Peer::of("pipe write, EFAULT"),
@@ -34,7 +35,7 @@ pub const GROUP: Group = Group {
             series: "fault",
             base: BARE,
             ours: "guarded, fault",
-            peers: &[Peer::of("sigsetjmp, fault")],
+            peers: &[Peer::of(ON_STACK), Peer::of("sigsetjmp, fault")],
             figure: Figure::Ratio,
             target: Some(1.02),
         },
@@ -83,6 +84,7 @@ pub const GROUP: Group = Group {
 };
 
 const BARE: &str = "PC edited in a bare handler";
+const ON_STACK: &str = "the same, SA_ONSTACK";
 const LOAD: &str = "plain load";
 
 /// The kernel's action of SIGSEGV, as rt_sigaction(2) has it.
@@ -113,7 +115,13 @@ impl Owner {
         };
     }
 
-    /// A bare handler that goes on `by` bytes behind the faulting instruction.
+    /// The same with these flags besides.
+    fn with(self, flags: i32) -> Self {
+        let Self([handler, before, restorer, mask]) = self;
+        Self([handler, before | flags as usize, restorer, mask])
+    }
+
+    /// A bare handler that goes on eight bytes behind the faulting instruction.
     pub fn skipping_eight() -> Self {
         Self::of(skip_eight)
     }
@@ -190,11 +198,13 @@ fn faults(effort: Effort) -> Vec<Series> {
             per_operation(BATCH, &mut operation)
         })
     };
+    let skipped = || {
+        // SAFETY: the handler skips the load.
+        assert_eq!(unsafe { load_or_zero(bad().cast()) }, 0);
+    };
     let contenders = vec![
-        owned(BARE, bare, || {
-            // SAFETY: the handler skips the load.
-            assert_eq!(unsafe { load_or_zero(bad().cast()) }, 0);
-        }),
+        owned(BARE, bare, skipped),
+        owned(ON_STACK, bare.with(libc::SA_ONSTACK), skipped),
         owned("try_read, fault", ours, || {
             assert!(fault::try_read::<u64>(bad().cast()).is_err());
         }),

@@ -233,11 +233,18 @@ fn together() {
         assert!(last == "done" && first.starts_with("hook"), "{lines:?}");
         assert_eq!(exit.signal().map(i64::from), Some(numbers(first)[0]), "{lines:?}");
     }
+    // With Rust's handler behind, which gives the default back: those that crash while the hooks run.
+    for _ in 0..10 {
+        ends("late_crowd", libc::SIGSEGV, &["hook 11", "done"]);
+    }
 }
 
-fn crowd() {
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+fn crowd_of(crash_of: fn(usize)) {
     hook(deadly(), 0, |fatal| {
         say("hook", &[fatal.signal().number().into()]);
+        RUNNING.store(true, Ordering::SeqCst);
         // Long enough that the others come; they are not waited for.
         for _ in 0..200 {
             // SAFETY: a system call.
@@ -253,17 +260,35 @@ fn crowd() {
             std::thread::spawn(move || {
                 sigplane::thread::current();
                 start.wait();
-                // SAFETY: the end, in one of two ways.
-                unsafe {
-                    match number % 2 {
-                        0 => std::arch::asm!("ud2"),
-                        _ => drop((8 as *const u8).read_volatile()),
-                    }
-                }
+                crash_of(number);
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+fn crowd() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        sigplane_tests::raw::install(signal, libc::SIG_DFL, 0, &[]);
+    }
+    crowd_of(|number| {
+        // SAFETY: the end, in one of two ways.
+        unsafe {
+            match number % 2 {
+                0 => std::arch::asm!("ud2"),
+                _ => drop((8 as *const u8).read_volatile()),
+            }
+        }
+    });
+}
+
+fn late_crowd() {
+    crowd_of(|number| {
+        while number != 0 && !RUNNING.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+        crash();
+    });
 }
 
 // A hook that faults ends there and the next runs; one that aborts ends the process by SIGABRT, and no hook
@@ -443,6 +468,7 @@ fn main() {
             ("observed", observed),
             ("unhooked", unhooked),
             ("crowd", crowd),
+            ("late_crowd", late_crowd),
             ("hook_faults", hook_faults),
             ("hook_overflows", hook_overflows),
             ("hook_aborts", hook_aborts),

@@ -21,6 +21,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 /// The object that comes and goes: its function while it may be used.
 static PROBE: RwLock<Option<extern "C" fn(usize) -> i32>> = RwLock::new(None);
 
+/// Ends the threads of a test, also when it fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 // Issue line 4: an object with fixups, opened, faulting on four threads, closed and opened again 10,000
 // times, while the fixups of the executable and of another object are used all the time.
 fn opened_and_closed_10_000_times() {
@@ -47,6 +56,7 @@ fn opened_and_closed_10_000_times() {
                 }
             });
         }
+        let _stop = Stop(&stop);
         let all = || counts.each_ref().map(|count| count.load(SeqCst));
         for round in 0..quick(10_000) {
             let object = Object::open(FIXUPS);
@@ -62,7 +72,6 @@ fn opened_and_closed_10_000_times() {
             *PROBE.write().unwrap() = None;
             object.close();
         }
-        stop.store(true, SeqCst);
     });
     assert_eq!(listed(), before, "it is not registered any more");
     let used = counts.each_ref().map(|count| count.load(SeqCst));
@@ -155,8 +164,8 @@ fn looked_up_while_tables_come_and_go() {
                 }
             });
         }
+        let _stop = Stop(&stop);
         writers.into_iter().for_each(|writer| assert!(writer.join().unwrap() < 4));
-        stop.store(true, SeqCst);
     });
     object.close();
     assert_eq!(listed(), before);

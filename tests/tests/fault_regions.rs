@@ -23,6 +23,15 @@ fn calls() -> usize {
     CALLS.swap(0, SeqCst)
 }
 
+/// Ends the threads of a test, also when it fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Makes the page that was accessed readable and writable.
 fn open_page(context: &mut FaultContext<'_>) -> Verdict {
     CALLS.fetch_add(1, SeqCst);

@@ -15,7 +15,7 @@ __attribute__((naked, noinline)) void guarded_spoil(void)
         "mov %rax, %r14\n"
         "mov %rax, %r15\n"
         "sub $4096, %rsp\n"
-        "movl $0x203f, (%rsp)\n" /* every exception has happened, and the next one traps */
+        "movl $0xe03f, (%rsp)\n" /* another rounding; every exception has happened, and the next one traps */
         "ldmxcsr (%rsp)\n"
         "movw $0x0f7f, (%rsp)\n" /* round to zero */
         "fldcw (%rsp)\n"

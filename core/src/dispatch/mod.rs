@@ -237,6 +237,8 @@ fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     arrival.second_hand = true;
     let slot = engine::get().slot(arrival.number);
     let before = sys::block(sys::ASYNC_BITS);
+    // The caller's mask usually blocks the signal: a fault in here, or in what subscribers run, would kill.
+    sys::unblock(sys::FAULT_BITS & before);
     let reading = enter(arrival.record);
     // SAFETY: `enter` made this a reader until `exit`.
     let older = unsafe { slot.chain() }.is_some_and(|chain| chain.older.is_some());

@@ -71,11 +71,12 @@ pub(super) fn run(entries: &[Link], arrival: &Arrival<'_>, frame: &Frame) -> boo
     immediate(entries, &mut delivery, arrival.fault, Errno::location())
 }
 
-/// As `run`, for a fault: an entry that faults itself has not taken it, nor has one after it.
+/// As `run`, for a fault: an entry that faults itself has not taken it, and the next one is asked.
 #[inline(never)]
 pub(super) fn run_contained(entries: &[Link], arrival: &Arrival<'_>, frame: &Frame) -> bool {
-    !entries.is_empty()
-        && fault::contain(arrival.record, || run(entries, arrival, frame)).unwrap_or(false)
+    entries
+        .chunks(1)
+        .any(|one| fault::contain(arrival.record, || run(one, arrival, frame)).unwrap_or(false))
 }
 
 /// Runs and fills queues for the entries whose turn it is; whether one of them took the signal. `None`
@@ -129,6 +130,7 @@ fn each(entries: &[Link], chain: &Chain, arrival: &mut Arrival<'_>, frame: &mut 
         }
         match &entry.kind {
             Kind::Immediate(_) => {
+                let run = if arrival.fault { run_contained } else { run };
                 taken |= run(core::slice::from_ref(entry), arrival, frame);
                 if arrival.fault && taken {
                     break;

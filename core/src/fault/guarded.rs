@@ -92,7 +92,10 @@ unsafe fn frame<R, F: FnOnce() -> R>(call: F, words: &mut Words, nesting: u64) -
         // SAFETY: `frame` passes its own local.
         let call = unsafe { &mut *call.cast::<Call<F, R>>() };
         if let Some(function) = call.function.take() {
-            call.result = Some(function());
+            // An assignment would look for something to drop, and save registers for that.
+            let result = &raw mut call.result;
+            // SAFETY: a field of the above, in which there is nothing yet.
+            unsafe { result.write(Some(function())) };
         }
     }
     let mut call = Call { function: Some(call), result: None };

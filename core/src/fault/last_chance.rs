@@ -116,7 +116,8 @@ impl fmt::Debug for Fatal<'_> {
 /// does, has not handled it. One that ends the process by itself, as Rust's does with `abort` on a stack
 /// overflow, does so before the hooks of the fault; those of SIGABRT then run. So include SIGABRT.
 ///
-/// The signals become sigplane's for as long as the process lives.
+/// The signals become sigplane's for as long as the process lives, and those of faults with them
+/// ([`enable`](super::enable)): a hook may use [`try_read`](super::try_read) and its like.
 ///
 /// # Errors
 /// [`Error::EmptySet`], [`Error::Uncatchable`], [`Error::InHandler`], [`Error::VforkChild`],
@@ -156,6 +157,8 @@ pub unsafe fn last_chance(
     if let Some(signal) = set.iter().find(|s| matches!(*s, Signal::KILL | Signal::STOP)) {
         return Err(Error::Uncatchable(signal));
     }
+    // A fault of the hook itself has to come to us, too.
+    super::enable()?;
     table::pin(set.bits())?;
     let hook = Arc::new(Hook { set, priority, armed: AtomicBool::new(true), call: Box::new(hook) });
     edit(|hooks| {
@@ -253,7 +256,10 @@ fn run_hooks(arrival: &Arrival<'_>, frame: &mut Frame) {
         let _set = sys::sigaction(number, Some(&ours));
     }
     if is_first(arrival) {
+        // A handler behind us has its signal blocked, and a blocked fault would be the end.
+        let mask = sys::unblock(sys::FAULT_BITS);
         run_each(arrival, frame);
+        sys::set_mask(mask);
     }
     if given_up {
         let _set = sys::sigaction(number, Some(&KernelAction::DEFAULT));
@@ -268,33 +274,44 @@ fn is_first(arrival: &Arrival<'_>) -> bool {
         Ok(_) => true,
         Err(other) if other == me => false,
         Err(other) => {
-            let end = sys::now().saturating_add(PATIENCE);
-            while sys::is_own_thread(other as i32) && sys::now() < end {
-                let soon = sys::now().saturating_add(Duration::from_millis(50));
-                sys::futex_wait(last, other, Some(soon));
-            }
-            // It is gone, or was never here: it ran hooks in the process that this one was forked from. What
-            // a hook has forked has had them.
-            !sys::is_own_thread(other as i32)
+            // If it is gone, or was never here, it ran hooks in the process that this one was forked from.
+            // What a hook has forked has had them.
+            !waited_for(other)
                 && super::guarded::nesting(arrival.record) == 0
                 && last.compare_exchange(other, me, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         }
     }
 }
 
+/// Waits while thread `other` runs hooks, for as long as patience lasts. False when there is no such thread.
+fn waited_for(other: u32) -> bool {
+    let end = sys::now().saturating_add(PATIENCE);
+    while sys::is_own_thread(other as i32) {
+        let now = sys::now();
+        if now >= end {
+            return true;
+        }
+        // Nobody wakes it: it is looked whether the thread is still there.
+        let soon = now.saturating_add(Duration::from_millis(50));
+        sys::futex_wait(&engine::get().faults.last, other, Some(soon.min(end)));
+    }
+    false
+}
+
 /// Before a fault goes to handlers that may give up: if another thread runs hooks, waits for it.
 #[inline(always)]
 pub(super) fn wait(arrival: &Arrival<'_>) {
-    if engine::get().faults.last.load(Ordering::Relaxed) != 0 {
-        wait_for_others(arrival);
+    let other = engine::get().faults.last.load(Ordering::Relaxed);
+    if other != 0 {
+        wait_for(other, arrival);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn wait_for_others(arrival: &Arrival<'_>) {
-    if concerns(arrival.record, arrival.number) {
-        let _first = is_first(arrival);
+fn wait_for(other: u32, arrival: &Arrival<'_>) {
+    if other != dispatch::tid(arrival.record) as u32 && concerns(arrival.record, arrival.number) {
+        let _is_there = waited_for(other);
     }
 }
 

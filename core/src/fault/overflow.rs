@@ -49,6 +49,14 @@ pub(crate) fn is_of_alternate_stack(info: &libc::siginfo_t, context: &libc::ucon
         && is_just_below(fields::address(info))
 }
 
+/// As `is_of_alternate_stack`, for a fault while a handler of ours is running: then the stack pointer may be
+/// far below, because the handler's frame is large and nothing probes it.
+pub(crate) fn is_far_below_alternate_stack(context: &libc::ucontext_t) -> bool {
+    let stack = &context.uc_stack;
+    let below = (stack.ss_sp as usize).wrapping_sub(trap::stack_pointer(context));
+    stack.ss_flags & libc::SS_DISABLE == 0 && stack.ss_size != 0 && (1..=REACH).contains(&below)
+}
+
 /// One line of the list of mappings.
 #[derive(Clone, Copy, Default)]
 struct Mapping {

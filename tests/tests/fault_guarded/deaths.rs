@@ -119,12 +119,27 @@ pub(crate) fn a_stale_frame_is_not_resumed() {
     assert!(exit.success(), "{exit:?} {output}");
 }
 
+static mut REACHED: u64 = 0;
+
 fn jumped_over() {
     fault::enable().unwrap();
     println!("jumping");
     let landed = unsafe { guarded_land(jump_out, std::ptr::null_mut()) };
-    // At once, without a call: the stale frame is still whole.
-    unsafe { std::arch::asm!("mov {r}, [{r}]", r = inout(reg) 0usize => _) };
+    // At once, without a call: the stale frame is still whole. Were it resumed, this would be reached
+    // again, and end otherwise.
+    let mut reached = &raw mut REACHED;
+    unsafe {
+        std::arch::asm!(
+            "inc qword ptr [{r}]",
+            "cmp qword ptr [{r}], 1",
+            "je 2f",
+            "ud2",
+            "2: xor {r:e}, {r:e}",
+            "mov {r}, [{r}]",
+            r = inout(reg) reached,
+        )
+    };
+    black_box(reached);
     println!("survived {landed}");
 }
 

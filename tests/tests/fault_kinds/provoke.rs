@@ -8,6 +8,11 @@ use sigplane::fault::{Access, Fault};
 use sigplane::{FaultKind, Signal};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// What is provoked, how, and the signal it gives.
+type Wild = (&'static str, unsafe fn(usize), Signal);
+/// The same for what always gives SIGSEGV.
+type System = (&'static str, unsafe fn(usize));
+
 /// The instruction that is expected to fault, and where to go on after it.
 pub static EXPECTED: AtomicUsize = AtomicUsize::new(0);
 pub static RESUME: AtomicUsize = AtomicUsize::new(0);
@@ -259,7 +264,7 @@ pub fn cases(places: &Places) -> Vec<Case> {
     add("kernel, write", write, KERNEL, segv, K::Unmapped, Argument, WRITE);
     add("last address", write, usize::MAX, segv, K::Unmapped, Argument, WRITE);
 
-    let wild: [(&str, unsafe fn(usize), Signal); 22] = [
+    let wild: [Wild; 22] = [
         ("base", read, segv),
         ("base, write", write, segv),
         ("base, locked", modify, segv),
@@ -304,7 +309,7 @@ pub fn cases(places: &Places) -> Vec<Case> {
     add("AC", checked, odd, bus, K::Misaligned, Argument, None);
     add("AC, string", checked_string, odd, bus, K::Misaligned, Argument, None);
 
-    let system: [(&str, unsafe fn(usize)); 6] = [
+    let system: [System; 6] = [
         ("hlt", halt),
         ("in", input),
         ("out", output),

@@ -164,7 +164,10 @@ pub fn below_an_alternate_stack() {
     let middle = memory + (512 << 10);
     let alternate = libc::stack_t { ss_sp: middle as *mut _, ss_flags: 0, ss_size: 512 << 10 };
     // SAFETY: a stack of its own.
-    unsafe { assert_eq!(libc::sigaltstack(&raw const alternate, std::ptr::null_mut()), 0) };
+    #[allow(clippy::disallowed_methods, reason = "a stack made by hand")]
+    unsafe {
+        assert_eq!(libc::sigaltstack(&raw const alternate, std::ptr::null_mut()), 0)
+    };
     extern "C" fn run() {
         let fault = fault::try_read(16 as *const u64).unwrap_err();
         assert_eq!((fault.kind(), fault.address()), (FaultKind::Unmapped, Some(16)));

@@ -1,5 +1,6 @@
 //! Code ranges: machine code that is made at run time, whose traps become values.
 
+use crate::Stop;
 use crate::memory::{Memory, PAGE};
 use sigplane::fault::{CodeRange, CodeRanges, FaultContext};
 use sigplane::{Error, FaultKind, Verdict, thread};
@@ -111,6 +112,8 @@ pub(crate) fn code_comes_and_goes() {
         let start = memory.page(0) + number * 16;
         start..start + 16
     };
+    // Where the threads fault: in the one that is about to change.
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
     // How many handlers are running for each.
     static RUNNING: [AtomicUsize; FUNCTIONS] = [const { AtomicUsize::new(0) }; FUNCTIONS];
     let start = memory.page(0);
@@ -119,6 +122,7 @@ pub(crate) fn code_comes_and_goes() {
             let running = &RUNNING[(context.pc() - start) / 16];
             running.fetch_add(1, SeqCst);
             let verdict = into_value(context);
+            (0..30).for_each(|_| std::hint::spin_loop()); // Long enough to be seen running.
             running.fetch_sub(1, SeqCst);
             verdict
         })
@@ -137,32 +141,34 @@ pub(crate) fn code_comes_and_goes() {
     let (stop, taken) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut dice = Dice::new();
     std::thread::scope(|scope| {
-        for number in 1..5 {
+        for number in 0..4 {
             let (stop, taken, of) = (&stop, &taken, &of);
             scope.spawn(move || {
                 if number % 2 == 0 {
                     thread::current();
                 }
-                for turn in 0.. {
-                    if stop.load(SeqCst) {
-                        break;
-                    }
+                while !stop.load(SeqCst) {
                     assert_eq!(function(of(0).start)(0, 0), NULL);
-                    let value = function(of(1 + (turn * number) % (FUNCTIONS - 1)).start)(8, 0);
+                    let value = function(of(NEXT.load(SeqCst)).start)(8, 0);
                     assert!(value == NULL || value == 1, "{value:#x}");
                     taken.fetch_add(u64::from(value == NULL), SeqCst);
                 }
             });
         }
+        let _stop = Stop(&stop);
         let mut there: Vec<Option<CodeRange>> = (0..FUNCTIONS).map(|_| None).collect();
         let (mut changes, full) = (0, quick(100_000));
         while changes < full {
             let number = 1 + dice.roll(FUNCTIONS as u64 - 1) as usize;
             changes += 1;
+            NEXT.store(number, SeqCst);
             match there[number].take() {
                 None => there[number] = Some(traps.insert(of(number)).unwrap()),
                 // Mostly in one go.
-                Some(range) if dice.roll(4) == 0 => {
+                Some(range) if dice.roll(12) == 0 => {
+                    if dice.roll(16) == 0 {
+                        eventually("it runs", || RUNNING[number].load(SeqCst) > 0);
+                    }
                     drop(range);
                     assert_eq!(RUNNING[number].load(SeqCst), 0);
                 }
@@ -182,7 +188,6 @@ pub(crate) fn code_comes_and_goes() {
             .collect();
         let before = taken.load(SeqCst);
         eventually("faults in them", || taken.load(SeqCst) > before + 100);
-        stop.store(true, SeqCst);
     });
     drop((first, missing));
     assert_eq!(sigplane::table().faults.code_ranges, 0);

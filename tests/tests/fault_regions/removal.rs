@@ -1,5 +1,6 @@
 //! Removal: when `drop` returns, the handler is not running and will not be called.
 
+use crate::Stop;
 use crate::memory::{LENGTH, Memory, load};
 use sigplane::fault::Region;
 use sigplane::{Verdict, thread};
@@ -51,6 +52,7 @@ pub(crate) fn removal_is_quiescent() {
                 }
             });
         }
+        let _stop = Stop(&stop);
         for round in 0..quick(10_000) as usize {
             let data = Data { word: AtomicU64::new(ALIVE), freed: Arc::clone(&freed) };
             let region = unsafe {
@@ -76,7 +78,6 @@ pub(crate) fn removal_is_quiescent() {
             assert_eq!(freed.load(SeqCst), round + 1, "what it owned is freed");
             assert_eq!(DEAD.load(SeqCst), 0, "a handler saw freed data in round {round}");
         }
-        stop.store(true, SeqCst);
     });
     drop(last);
     println!("{} faults taken", taken.into_inner());

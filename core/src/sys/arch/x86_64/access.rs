@@ -7,7 +7,8 @@
 //! How many bytes were done is exact. String instructions keep count in rcx, rsi and rdi, which are
 //! precise when they fault (Intel SDM volume 1, 7.3.9.3). A store that crosses into a page where it may not go
 //! writes nothing (it is checked before it retires); the wide loops then go on byte by byte from where
-//! they are, and the byte that faults is the one that is reported.
+//! they are, and the byte that faults is the one that is reported. Where they are is exact after each store,
+//! also when pages come and go meanwhile, so that what was written can no longer be written again.
 //!
 //! # Safety
 //! The callers in `crate::fault::access` say what must hold of the memory; that it can be accessed need
@@ -122,8 +123,9 @@ leaf!(
     "jb 90f",
     "81: vmovdqu ymm0, [rsi]",
     "vmovdqu [rdi], ymm0",
+    "82: lea r10, [rcx - 32]",
     // Up to the next multiple of 32.
-    "82: mov rax, rdi",
+    "mov rax, rdi",
     "neg rax",
     "and eax, 31",
     "add rdi, rax",
@@ -135,9 +137,9 @@ leaf!(
     "vmovdqu ymm2, [rsi + 64]",
     "vmovdqu ymm3, [rsi + 96]",
     "vmovdqa [rdi], ymm0",
-    "vmovdqa [rdi + 32], ymm1",
-    "vmovdqa [rdi + 64], ymm2",
-    "vmovdqa [rdi + 96], ymm3",
+    "831: vmovdqa [rdi + 32], ymm1",
+    "832: vmovdqa [rdi + 64], ymm2",
+    "833: vmovdqa [rdi + 96], ymm3",
     "84: sub rsi, -128",
     "sub rdi, -128",
     "add rcx, -128",
@@ -149,13 +151,35 @@ leaf!(
     "vmovdqu ymm2, [rsi + rcx - 64]",
     "vmovdqu ymm3, [rsi + rcx - 32]",
     "vmovdqu [rdi + rcx - 128], ymm0",
-    "vmovdqu [rdi + rcx - 96], ymm1",
-    "vmovdqu [rdi + rcx - 64], ymm2",
-    "vmovdqu [rdi + rcx - 32], ymm3",
+    "851: vmovdqu [rdi + rcx - 96], ymm1",
+    "852: vmovdqu [rdi + rcx - 64], ymm2",
+    "853: vmovdqu [rdi + rcx - 32], ymm3",
     "86: vzeroupper",
     "xor eax, eax",
     "ret",
-    // The rest after a fault, from where rsi, rdi and rcx are.
+    // After a fault: how many bytes the stores before it have left, of all that are written.
+    "870: mov rax, rcx",
+    "jmp 880f",
+    "871: lea rax, [rcx - 32]",
+    "jmp 880f",
+    "872: lea rax, [rcx - 64]",
+    "jmp 880f",
+    "873: lea rax, [rcx - 96]",
+    "jmp 880f",
+    "874: mov eax, 96",
+    "jmp 880f",
+    "875: mov eax, 64",
+    "jmp 880f",
+    "876: mov eax, 32",
+    "880: cmp rax, r10",
+    "cmova rax, r10",
+    "cmp rax, rcx",
+    "cmova rax, rcx",
+    // To there, even if it could not be done again by now; and the rest from there.
+    "sub rcx, rax",
+    "add rsi, rcx",
+    "add rdi, rcx",
+    "mov rcx, rax",
     "60: vzeroupper",
     "61: rep movsb",
     "610: xor eax, eax",
@@ -190,8 +214,14 @@ leaf!(
     fixup!("53b", "54b", "55b"),
     fixup!("55b", "59b", "70b"),
     fixup!("81b", "82b", "60b"),
-    fixup!("83b", "84b", "60b"),
-    fixup!("85b", "86b", "60b"),
+    fixup!("83b", "831b", "870b"),
+    fixup!("831b", "832b", "871b"),
+    fixup!("832b", "833b", "872b"),
+    fixup!("833b", "84b", "873b"),
+    fixup!("85b", "851b", "870b"),
+    fixup!("851b", "852b", "874b"),
+    fixup!("852b", "853b", "875b"),
+    fixup!("853b", "86b", "876b"),
     fixup!("61b", "610b", "70b");
     avx = sym AVX
 );

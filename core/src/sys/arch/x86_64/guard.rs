@@ -34,6 +34,8 @@ pub(crate) struct Frame {
     shadow: u64,
     /// The control word of the x87.
     control: u16,
+    /// The control and status register of SSE.
+    mxcsr: u32,
     // What follows is the landing's: one word unused, rbp, rbx, r12 to r15, the return address.
 }
 
@@ -78,6 +80,7 @@ global_asm!(
     "sub rsp, 32", // One word more than is used, for the alignment of the call.
     ".cfi_def_cfa_offset 88",
     "fnstcw [rsp + 16]",
+    "stmxcsr [rsp + 20]",
     "xor eax, eax",
     "rdsspq rax", // Leaves rax alone where shadow stacks are off.
     "mov [rsp + 8], rax",
@@ -218,18 +221,15 @@ pub(crate) fn resume(context: &mut libc::ucontext_t, at: usize, frame: &Frame, w
     registers[libc::REG_RSP as usize] = at as i64;
     // The psABI wants the first clear at every call and return; the second is as nobody expects it.
     registers[libc::REG_EFL as usize] &= !DIRECTION_AND_ALIGNMENT;
-    reset_floating_point(context, frame.control);
+    reset_floating_point(context, frame.control, frame.mxcsr);
 }
 
-/// What the psABI says of floating point at a return: no register of the x87 in use, its control word as it
-/// was. No exception of SSE traps or is noted, as Rust demands of `MXCSR`, while rounding and the treatment
-/// of denormals stay what they are: to store it beforehand would be a third of a guarded call's cost.
+/// What the psABI says of floating point at a return (3.2.1): no register of the x87 in use, the control word
+/// of the x87 and that of SSE as they were.
 ///
 /// All of it is changed where the kernel restores it from; at the landing it would take far longer.
-fn reset_floating_point(context: &mut libc::ucontext_t, control: u16) {
+fn reset_floating_point(context: &mut libc::ucontext_t, control: u16, mxcsr: u32) {
     const INITIAL: u16 = 0x37f;
-    const MASKS: u32 = 0x1f80;
-    const NOTED: u32 = 0x3f;
     // asm/sigcontext.h: FP_XSTATE_MAGIC1 says that a header of XSAVE follows the 512 bytes of FXSAVE.
     const MAGIC: (usize, u32) = (464, 0x4650_5853);
     const IN_USE: usize = 512;
@@ -237,16 +237,15 @@ fn reset_floating_point(context: &mut libc::ucontext_t, control: u16) {
     // SAFETY: the kernel's, in the same frame as the context, or null.
     let Some(state) = (unsafe { at.as_mut() }) else { return };
     (state.cwd, state.swd, state.ftw) = (control, 0, 0);
-    state.mxcsr = state.mxcsr & !NOTED | MASKS;
+    state.mxcsr = mxcsr;
     if control != INITIAL {
-        let at = at.cast::<u8>();
+        let magic_at = at.wrapping_byte_add(MAGIC.0).cast::<u32>();
+        let in_use = at.wrapping_byte_add(IN_USE).cast::<u64>();
         // SAFETY: within the 512 bytes.
-        let magic = unsafe { at.add(MAGIC.0).cast::<u32>().read() };
-        if magic == MAGIC.1 {
-            // SAFETY: the header is there.
-            let in_use = unsafe { &mut *at.add(IN_USE).cast::<u64>() };
+        if unsafe { magic_at.read() } == MAGIC.1 {
             // Else the kernel would initialise the x87, whatever the words above say.
-            *in_use |= 1;
+            // SAFETY: the header is there.
+            unsafe { *in_use |= 1 };
         }
     }
 }
