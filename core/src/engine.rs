@@ -68,7 +68,8 @@ pub(crate) fn get() -> &'static Engine {
 
 /// Starts the engine when the object that contains it is loaded: before there can be a second thread
 /// that forks in the middle of it, and before there can be a `vfork` child that takes itself for the
-/// process. It costs four system calls and installs no handler.
+/// process. It installs no handler, and attaches the
+/// loading thread, which registers the object's own fixups.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = {

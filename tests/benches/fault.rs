@@ -284,8 +284,8 @@ fn chain(effort: Effort) -> Series {
     // Each word holds the address of the next, in steps that visit all.
     let cells = Box::leak(vec![0usize; WORDS].into_boxed_slice());
     let start = cells.as_ptr();
-    for at in 0..WORDS {
-        cells[at] = start.wrapping_add((at + 77) % WORDS).expose_provenance();
+    for (at, cell) in cells.iter_mut().enumerate() {
+        *cell = start.wrapping_add((at + 77) % WORDS).expose_provenance();
     }
     let start = start.expose_provenance();
     let next = std::ptr::with_exposed_provenance::<usize>;

@@ -63,7 +63,7 @@ fn report(count: u64) {
 
 /// Issue, "What must be shown", 2: `try_copy` and its kin over random layouts, alignments and lengths.
 fn copies() {
-    let (mut dice, count) = (Dice::new(), quick(3_000_000));
+    let (mut dice, count) = (Dice::new(), quick(2_400_000));
     let mut arena = Arena::new(0, &mut dice);
     let cases = [ops::copy, ops::copy, ops::copy_from, ops::copy_to, ops::fill];
     storm(&mut arena, &mut dice, count, false, &cases);

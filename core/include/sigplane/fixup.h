@@ -26,7 +26,8 @@
  *
  * The object needs no library and no symbol: it finds sigplane through the kernel's table of handlers,
  * when sigplane owns one of the signals of faults. The constructor of the object tries it;
- * if sigplane comes later, call sigplane_fixups_attach() again. Before the object is unloaded, its
+ * if sigplane comes later, call sigplane_fixups_attach() again (also where a filter refuses the process
+ * process_vm_readv(2), by which it is looked for). Before the object is unloaded, its
  * destructor takes the table back and waits for handlers that may still read it.
  */
 #ifndef SIGPLANE_FIXUP_H
@@ -36,6 +37,7 @@
 #error "sigplane/fixup.h: Linux on x86-64 only"
 #endif
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -145,11 +147,17 @@ static inline int sigplane_fixups_attach(char *message, size_t length)
 static inline int sigplane_fixups_detach(void)
 {
     struct sigplane_abi abi;
-    int result;
+    int result, saved = errno;
     if (sigplane_fixups_owner == NULL)
         return SIGPLANE_FIXUP_UNKNOWN;
-    if (!sigplane_read((uintptr_t)sigplane_fixups_owner, &abi, sizeof abi))
-        return SIGPLANE_ABSENT;
+    if (!sigplane_read((uintptr_t)sigplane_fixups_owner, &abi, sizeof abi)) {
+        int gone = errno == EFAULT;
+        errno = saved;
+        if (gone)
+            return SIGPLANE_ABSENT;
+        /* A filter refuses the look. The owner is trusted: a table that stayed would outlive its object. */
+        abi = *sigplane_fixups_owner;
+    }
     result = abi.unregister_fixups(__start_sigplane_fixups);
     if (result == SIGPLANE_OK)
         sigplane_fixups_owner = NULL;

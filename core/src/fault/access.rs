@@ -60,7 +60,7 @@ fn copy_fault(words: Words, to: usize, length: usize, done: usize) -> Fault {
 #[inline]
 pub fn try_read<T: Plain>(from: *const T) -> Result<T, Fault> {
     ready();
-    let (at, mut words) = (from.addr(), Words::default());
+    let (at, mut words) = (from.expose_provenance(), Words::default());
     macro_rules! with {
         ($read:ident, $type:ty, $zero:expr) => {{
             let mut bits: $type = $zero;
@@ -80,7 +80,7 @@ pub fn try_read<T: Plain>(from: *const T) -> Result<T, Fault> {
         16 => with!(read_16, Wide, unsafe { core::mem::zeroed() }),
         size => {
             let mut value = MaybeUninit::<T>::uninit();
-            let to = value.as_mut_ptr().addr();
+            let to = value.as_mut_ptr().expose_provenance();
             // SAFETY: the destination is a local of that size.
             let left = unsafe { leaf::copy(to, at, size, false, &mut words) };
             if left != 0 {
@@ -125,7 +125,7 @@ pub fn try_read<T: Plain>(from: *const T) -> Result<T, Fault> {
 #[inline]
 pub unsafe fn try_write<T: Plain>(to: *mut T, value: T) -> Result<(), Fault> {
     ready();
-    let (at, mut words) = (to.addr(), Words::default());
+    let (at, mut words) = (to.expose_provenance(), Words::default());
     macro_rules! with {
         ($write:ident, $type:ty) => {{
             // SAFETY: `T` has this size and no padding.
@@ -145,7 +145,7 @@ pub unsafe fn try_write<T: Plain>(to: *mut T, value: T) -> Result<(), Fault> {
         8 => with!(write_8, u64),
         16 => with!(write_16, Wide),
         size => {
-            let from = (&raw const value).addr();
+            let from = (&raw const value).expose_provenance();
             // SAFETY: the caller's promise.
             let left = unsafe { leaf::copy(at, from, size, false, &mut words) };
             if left == 0 { Ok(()) } else { Err(Fault::of_leaf(words, Access::Write, size - left)) }
@@ -184,7 +184,7 @@ pub unsafe fn try_write<T: Plain>(to: *mut T, value: T) -> Result<(), Fault> {
 pub unsafe fn try_copy(from: *const u8, to: *mut u8, length: usize) -> Result<(), Fault> {
     let down = to.addr().wrapping_sub(from.addr()) < length && to.addr() != from.addr();
     // SAFETY: the caller's promise.
-    unsafe { copy(from.addr(), to.addr(), length, down) }
+    unsafe { copy(from.expose_provenance(), to.expose_provenance(), length, down) }
 }
 
 /// Copies `length` bytes upwards. Where the two overlap, what the destination gets is not specified.
@@ -217,7 +217,7 @@ pub unsafe fn try_copy_nonoverlapping(
     length: usize,
 ) -> Result<(), Fault> {
     // SAFETY: the caller's promise.
-    unsafe { copy(from.addr(), to.addr(), length, false) }
+    unsafe { copy(from.expose_provenance(), to.expose_provenance(), length, false) }
 }
 
 /// # Safety
@@ -253,7 +253,7 @@ unsafe fn copy(from: usize, to: usize, length: usize, down: bool) -> Result<(), 
 #[inline]
 pub fn try_copy_from(from: *const u8, to: &mut [u8]) -> Result<(), Fault> {
     // SAFETY: the destination is borrowed for writing.
-    unsafe { copy(from.addr(), to.as_mut_ptr().expose_provenance(), to.len(), false) }
+    unsafe { copy(from.expose_provenance(), to.as_mut_ptr().expose_provenance(), to.len(), false) }
 }
 
 /// Writes a slice to memory that may not be there.
@@ -282,7 +282,7 @@ pub fn try_copy_from(from: *const u8, to: &mut [u8]) -> Result<(), Fault> {
 #[inline]
 pub unsafe fn try_copy_to(from: &[u8], to: *mut u8) -> Result<(), Fault> {
     // SAFETY: the caller's promise.
-    unsafe { copy(from.as_ptr().expose_provenance(), to.addr(), from.len(), false) }
+    unsafe { copy(from.as_ptr().expose_provenance(), to.expose_provenance(), from.len(), false) }
 }
 
 /// Fills `length` bytes with one value, upwards.
@@ -314,7 +314,7 @@ pub unsafe fn try_fill(to: *mut u8, byte: u8, length: usize) -> Result<(), Fault
     ready();
     let mut words = Words::default();
     // SAFETY: the caller's promise.
-    let left = unsafe { leaf::fill(to.addr(), byte, length, &mut words) };
+    let left = unsafe { leaf::fill(to.expose_provenance(), byte, length, &mut words) };
     if left == 0 { Ok(()) } else { Err(Fault::of_leaf(words, Access::Write, length - left)) }
 }
 
@@ -342,7 +342,7 @@ pub unsafe fn try_fill(to: *mut u8, byte: u8, length: usize) -> Result<(), Fault
 pub fn try_strlen(string: *const c_char, limit: usize) -> Result<usize, Fault> {
     ready();
     let mut words = Words::default();
-    let length = leaf::length(string.addr(), limit, &mut words);
+    let length = leaf::length(string.expose_provenance(), limit, &mut words);
     if words.code == 0 { Ok(length) } else { Err(Fault::of_leaf(words, Access::Read, length)) }
 }
 
@@ -399,10 +399,10 @@ pub fn try_c_str(string: *const c_char, buffer: &mut [u8]) -> Result<Option<&CSt
 #[inline]
 pub fn try_load<T: Word>(from: *const T, order: Ordering) -> Result<T, Fault> {
     assert!(!matches!(order, Ordering::Release | Ordering::AcqRel), "a load does not release");
-    // ORDERING: a load acquires on x86_64 (Intel SDM volume 3, 9.2.2), and the assembly is a barrier for
-    // the compiler. Sequential consistency is paid for by the stores.
+    // ORDERING: a load acquires on x86_64 (Intel SDM volume 3, 9.2.2), so this fence is one for the compiler,
+    // which may move what follows over the assembly. Sequential consistency is paid for by the stores.
     let value = try_read(from);
-    fence(if order == Ordering::Relaxed { Ordering::Acquire } else { order });
+    fence(Ordering::Acquire);
     value
 }
 
@@ -439,7 +439,7 @@ pub unsafe fn try_store<T: Word>(to: *mut T, value: T, order: Ordering) -> Resul
         return unsafe { try_write(to, value) };
     }
     ready();
-    let (at, mut words) = (to.addr(), Words::default());
+    let (at, mut words) = (to.expose_provenance(), Words::default());
     macro_rules! with {
         ($swap:ident, $type:ty) => {{
             // SAFETY: `T` has this size and no padding.
@@ -500,7 +500,7 @@ pub unsafe fn try_compare_exchange<T: Word>(
     // ORDERING: a locked instruction is a full barrier, whatever is asked for.
     let _any = success;
     ready();
-    let (at, mut words) = (at.addr(), Words::default());
+    let (at, mut words) = (at.expose_provenance(), Words::default());
     macro_rules! with {
         ($compare:ident, $type:ty) => {{
             // SAFETY: `T` has this size and no padding.

@@ -116,6 +116,10 @@ impl fmt::Debug for Fatal<'_> {
 /// does, has not handled it. One that ends the process by itself, as Rust's does with `abort` on a stack
 /// overflow, does so before the hooks of the fault; those of SIGABRT then run. So include SIGABRT.
 ///
+/// A hook that waits for another thread must not wait for one that removes a subscription, a region or a hook,
+/// or unloads an object with fixups: that one waits for the hook. Hooks do not run when a handler has exhausted
+/// the alternate stack.
+///
 /// The signals become sigplane's for as long as the process lives, and those of faults with them
 /// ([`enable`](super::enable)): a hook may use [`try_read`](super::try_read) and its like.
 ///

@@ -211,6 +211,9 @@ fn is_taken(arrival: &Arrival<'_>, context: &mut libc::ucontext_t) -> bool {
     let tally = &engine::get().faults.tally;
     let record = arrival.record;
     let words = Words::of(arrival.info, context);
+    if arrival.number == libc::SIGTRAP && !words.is_breakpoint() {
+        return false; // A debugger's step or watchpoint: nothing is wrong with the instruction.
+    }
     let step = if let Some(landing) = fixup::landing(record, words.pc) {
         sys::arch::land(context, landing, &words);
         &tally.fixups

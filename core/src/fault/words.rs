@@ -141,6 +141,11 @@ impl Words {
         }
     }
 
+    /// Whether a SIGTRAP is that of a breakpoint instruction.
+    pub(crate) fn is_breakpoint(&self) -> bool {
+        self.kind() == FaultKind::Breakpoint
+    }
+
     /// The address that was accessed, or that of the instruction; `None` where nobody knows it.
     pub(crate) fn address(&self) -> Option<usize> {
         let known = match self.kind() {

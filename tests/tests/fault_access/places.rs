@@ -7,7 +7,7 @@ use sigplane::fault::{self, Access};
 use sigplane::{FaultKind, Signal, Verdict, send, subscribe};
 use sigplane_tests::{Dice, Exit, Running, quick, victim};
 use std::ffi::c_void;
-use std::ptr::{null, null_mut};
+use std::ptr::{null, null_mut, without_provenance};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 const ALL: [crate::Case; 6] =
@@ -19,7 +19,7 @@ fn in_handler(good: &[u8; 100]) -> usize {
     let copied = fault::try_copy_from(good.as_ptr(), &mut copy);
     let unread = fault::try_copy_from(null(), &mut copy);
     let unwritten = unsafe { fault::try_fill(null_mut(), 1, 100) };
-    let value = fault::try_read::<u64>(8 as *const u64);
+    let value = fault::try_read::<u64>(without_provenance(8));
     usize::from(copied.is_err())
         + usize::from(copy != *good)
         + usize::from(unread.map_err(|fault| fault.access()) != Err(Some(Access::Read)))

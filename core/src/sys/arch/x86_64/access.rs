@@ -389,7 +389,8 @@ pub(crate) unsafe fn copy(
 pub(crate) fn copy_in(from: usize, to: &mut [u8]) -> usize {
     let mut words = Words::default();
     // SAFETY: `to` may be written.
-    let left = unsafe { copy(to.as_mut_ptr().addr(), from, to.len(), false, &mut words) };
+    let left =
+        unsafe { copy(to.as_mut_ptr().expose_provenance(), from, to.len(), false, &mut words) };
     to.len() - left
 }
 
