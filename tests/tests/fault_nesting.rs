@@ -63,7 +63,7 @@ fn fault_again(how: usize) {
 fn victim_starts() {
     dump::allow();
     // SAFETY: a system call.
-    unsafe { libc::alarm(10) };
+    unsafe { libc::alarm(100) };
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
         sigplane_tests::raw::install(signal, libc::SIG_DFL, 0, &[]);
     }

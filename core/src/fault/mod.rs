@@ -190,10 +190,7 @@ pub(crate) fn is_synchronous(number: i32, info: &libc::siginfo_t) -> bool {
 /// The way of a fault through the steps above.
 pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     if let Some(context) = frame.context() {
-        if overflow::is_of_alternate_stack(arrival.info, context)
-            || (guarded::nesting(arrival.record) != 0
-                && overflow::is_far_below_alternate_stack(context))
-        {
+        if overflow::is_of_alternate_stack(arrival, context) {
             // Whatever ran there is overwritten: the end, before it comes to this again and again.
             crate::table::default_action::perform_fault(arrival.number, arrival.info, frame);
             return Next::RETURN;

@@ -16,9 +16,10 @@
 //! Where `/proc` cannot be read the fault is what the kernel says it is.
 #![allow(unsafe_code)]
 
+use crate::dispatch::Arrival;
 use crate::event::fields;
 use crate::sys;
-use crate::sys::arch::trap;
+use crate::sys::arch::{guard, trap};
 
 /// How far from the stack pointer an access may be that belongs to the stack: a frame may be large, and be
 /// touched at its far end first, or the stack pointer be moved before anything is touched.
@@ -36,25 +37,27 @@ const PAGE: usize = 4096;
 
 /// Whether the fault is that of a handler whose alternate stack was too small. The kernel starts again at
 /// its top when the stack pointer has left it (`sas_ss_flags`), over the frames of the handlers that are
-/// running, so that none of them can be returned to. The stack pointer alone does not tell: another stack
-/// may end where the alternate one begins. So the access has to be below it, too.
-pub(crate) fn is_of_alternate_stack(info: &libc::siginfo_t, context: &libc::ucontext_t) -> bool {
+/// running, so that none of them can be returned to.
+///
+/// The stack pointer alone does not tell: another stack may end where the alternate one begins. So either
+/// the access is just below it, too (a guard page); or a handler of ours runs, under a guard of its own that
+/// is on the alternate stack (memory that was not its own, far down).
+pub(crate) fn is_of_alternate_stack(arrival: &Arrival<'_>, context: &libc::ucontext_t) -> bool {
     let stack = &context.uc_stack;
-    let base = stack.ss_sp as usize;
-    let is_just_below = |at: usize| (1..=PAGE).contains(&base.wrapping_sub(at));
-    stack.ss_flags & libc::SS_DISABLE == 0
-        && stack.ss_size != 0
-        && is_just_below(trap::stack_pointer(context))
+    let (base, stack_pointer) = (stack.ss_sp as usize, trap::stack_pointer(context));
+    if stack.ss_flags & libc::SS_DISABLE != 0 || stack.ss_size == 0 {
+        return false;
+    }
+    // As the kernel has it (include/linux/sched/signal.h, `__on_sig_stack`).
+    let is_on = |at: usize| at > base && at - base <= stack.ss_size;
+    if is_on(stack_pointer) {
+        return false;
+    }
+    let is_just_below = |at: usize| base.wrapping_sub(at) <= PAGE;
+    let ran_into_guard = is_just_below(stack_pointer)
         && trap::page_fault(context).is_some()
-        && is_just_below(fields::address(info))
-}
-
-/// As `is_of_alternate_stack`, for a fault while a handler of ours is running: then the stack pointer may be
-/// far below, because the handler's frame is large and nothing probes it.
-pub(crate) fn is_far_below_alternate_stack(context: &libc::ucontext_t) -> bool {
-    let stack = &context.uc_stack;
-    let below = (stack.ss_sp as usize).wrapping_sub(trap::stack_pointer(context));
-    stack.ss_flags & libc::SS_DISABLE == 0 && stack.ss_size != 0 && (1..=REACH).contains(&below)
+        && is_just_below(fields::address(arrival.info));
+    ran_into_guard || is_on(guard::place()) && super::guarded::nesting(arrival.record) != 0
 }
 
 /// One line of the list of mappings.

@@ -187,9 +187,8 @@ pub(crate) unsafe fn call(
     unsafe { sigplane0_guarded(function, argument, words, nesting) != 0 }
 }
 
-/// The innermost frame of the calling thread: its address and a copy. None when there is none, or it
-/// is no frame any more.
-pub(crate) fn innermost() -> Option<(usize, Frame)> {
+/// Where the innermost frame of the calling thread is, or was before somebody jumped over it; 0 for none.
+pub(crate) fn place() -> usize {
     let at: usize;
     // SAFETY: reads this thread's own word in initial-exec storage.
     unsafe {
@@ -200,6 +199,13 @@ pub(crate) fn innermost() -> Option<(usize, Frame)> {
             options(nostack, preserves_flags, readonly),
         );
     }
+    at
+}
+
+/// The innermost frame of the calling thread: its address and a copy. None when there is none, or it
+/// is no frame any more.
+pub(crate) fn innermost() -> Option<(usize, Frame)> {
+    let at = place();
     if at == 0 {
         return None;
     }
