@@ -1,6 +1,7 @@
 //! One test file: its tests and victims, each run as a process of its own.
 
 use crate::child::{TEST, VICTIM, output_of, this_executable};
+use crate::raw;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::exit;
 
@@ -34,12 +35,25 @@ impl Suite {
                 exit(0);
             }
         }
+        restore_defaults();
         let trials =
             self.tests.iter().map(|(name, _)| Trial::test(*name, move || parent(name))).collect();
         let mut arguments = Arguments::from_args();
         // Storms want the processors for themselves.
         arguments.test_threads.get_or_insert(1);
         libtest_mimic::run(&arguments, trials).exit()
+    }
+}
+
+/// A shell without job control starts what it runs in the background with SIGINT and SIGQUIT ignored, and
+/// nohup(1) ignores SIGHUP. The tests, which inherit that, are about what happens otherwise.
+fn restore_defaults() {
+    for signal in
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
+    {
+        if raw::action(signal).handler == libc::SIG_IGN {
+            raw::set_action(signal, raw::Action::default());
+        }
     }
 }
 

@@ -159,6 +159,7 @@ pub fn of_a_hand_made_stack() {
 }
 
 // The alternate stack lies directly above a small stack: a fault of that is no overflow of the other.
+#[allow(clippy::disallowed_methods, reason = "plays a program with a stack of its own")]
 pub fn below_an_alternate_stack() {
     let memory = stack(1 << 20, false);
     let middle = memory + (512 << 10);

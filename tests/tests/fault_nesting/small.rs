@@ -26,6 +26,7 @@ pub fn alternate_stacks() {
 }
 
 /// An alternate stack of 16 KiB with so many bytes of other memory between it and a guard page.
+#[allow(clippy::disallowed_methods, reason = "plays a program with a stack of its own")]
 fn alternate_stack(below: usize) {
     const SIZE: usize = 16 << 10;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
