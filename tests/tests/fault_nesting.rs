@@ -426,6 +426,8 @@ fn main() {
             ("in_a_foreign_handler", in_a_foreign_handler),
             ("under_a_storm", under_a_storm),
             ("small_alternate_stacks", small::alternate_stacks),
+            ("entries_after_a_handler", small::entries_after_a_handler),
+            ("sent_ones_dump_their_sender", small::sent_ones_dump_their_sender),
             ("alignment_checks", small::alignment_checks),
         ],
         victims: &[
@@ -438,6 +440,8 @@ fn main() {
             ("dispatched", dispatched),
             ("foreign", foreign),
             ("small", small::small),
+            ("sent_by_kill", small::sent_by_kill),
+            ("sent_by_queue", small::sent_by_queue),
         ],
     }
     .main()

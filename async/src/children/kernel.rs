@@ -78,7 +78,17 @@ fn ending(code: c_int, number: c_int) -> Option<ChildStatus> {
 }
 
 /// The status of a child that has been reaped, which its pidfd keeps since Linux 6.15.
+///
+/// The kernel looks for the status first and for the task then (fs/pidfs.c, `pidfd_info`): one that is released
+/// in between has neither, and is asked about once more.
 fn last_words(pidfd: BorrowedFd<'_>) -> Look {
+    match ask(pidfd) {
+        Look::Gone(None) => ask(pidfd),
+        look => look,
+    }
+}
+
+fn ask(pidfd: BorrowedFd<'_>) -> Look {
     let mut info = MaybeUninit::<libc::pidfd_info>::zeroed();
     // SAFETY: all bytes are zero, which is a valid value of plain integers.
     let info = unsafe { info.assume_init_mut() };

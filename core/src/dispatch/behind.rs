@@ -103,6 +103,8 @@ pub(crate) unsafe extern "C" fn after_foreign(
     context: *mut c_void,
 ) {
     let mask = sys::block(sys::ASYNC_BITS);
+    // The handler that has returned had its signal blocked; a fault of what runs now is to be recovered.
+    sys::unblock(sys::FAULT_BITS);
     let record = Record::current();
     // SAFETY: the same arguments as `dispatch` got.
     let info = unsafe { &*info };

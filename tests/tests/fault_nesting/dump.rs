@@ -84,6 +84,12 @@ impl Dump {
         Self { signo: int(0), code: int(8), address: long(info, 16), rip: long(status, 112 + 128) }
     }
 
+    /// That it is of a signal that process `pid` sent.
+    #[track_caller]
+    pub fn is_sent(&self, signal: i32, code: i32, pid: i32) {
+        assert_eq!((self.signo, self.code, self.address as i32), (signal, code, pid), "{self:x?}");
+    }
+
     /// That it is of the fault that the victim announced, `at pc address`.
     #[track_caller]
     pub fn is_of(&self, line: &str, signal: i32, code: i32) {

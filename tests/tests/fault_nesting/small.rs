@@ -1,10 +1,11 @@
 //! Alternate stacks that are too small, and other places where a fault could go on for ever.
 
+use super::dump::Cores;
 use super::{crash, recurse, victim_starts};
 use sigplane::fault::{self, CodeRanges, Region};
 use sigplane::{FaultKind, Signal, SignalSet, Verdict, subscribe};
-use sigplane_tests::observer::say;
-use sigplane_tests::{Running, victim};
+use sigplane_tests::observer::{say, send_as_told};
+use sigplane_tests::{Exit, Running, victim};
 use std::hint::black_box;
 
 // A handler that needs more than its alternate stack has: the process ends by SIGSEGV, and does not begin
@@ -94,6 +95,47 @@ pub fn small() {
     crash();
 }
 
+// The signals of faults that somebody sent, in the middle of a guarded call and of copies (issue 5, line 7): the
+// core dump has the sender, by kill and by sigqueue.
+pub fn sent_ones_dump_their_sender() {
+    let cores = Cores::new();
+    for number in
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS]
+    {
+        for (name, code) in [("sent_by_kill", libc::SI_USER), ("sent_by_queue", libc::SI_QUEUE)] {
+            // SAFETY: this test has one thread.
+            unsafe { std::env::set_var("SIGPLANE_SIGNAL", number.to_string()) };
+            let (exit, lines, dump) = cores.dump(name);
+            assert_eq!(exit, Exit::Signal { number, core: true }, "{name}: {lines:?}");
+            dump.is_sent(number, code, lines[0].parse().unwrap());
+        }
+    }
+}
+
+fn sent(way: &str) {
+    victim_starts();
+    let number: i32 = std::env::var("SIGPLANE_SIGNAL").unwrap().parse().unwrap();
+    let (pid, signal) = (std::process::id() as i32, Signal::try_from(number).unwrap());
+    println!("{pid}");
+    // SAFETY: a system call, and copies of memory of its own.
+    let ended = unsafe {
+        fault::guarded(|| {
+            send_as_told(pid, pid, signal, way);
+            let (from, mut to) = ([1u8; 4096], [0u8; 4096]);
+            (0..100).for_each(|_| fault::try_copy_from(from.as_ptr(), &mut to).unwrap());
+        })
+    };
+    println!("survived: {ended:?}");
+}
+
+pub fn sent_by_kill() {
+    sent("kill");
+}
+
+pub fn sent_by_queue() {
+    sent("sigqueue");
+}
+
 // A program that has misaligned accesses trap (the AC flag) faults: the handler runs with the flag as it was
 // (the kernel leaves it on), and the fault is recovered nevertheless.
 pub fn alignment_checks() {
@@ -122,4 +164,35 @@ pub fn alignment_checks() {
         // Which of the two the processor finds first is its own matter.
         assert!(matches!(fault.kind(), FaultKind::Unmapped | FaultKind::Misaligned), "{fault:?}");
     }
+}
+
+// An entry after the legacy action: the handler before it had its signal blocked, and the entry may fault and
+// recover all the same; if it faults without recovering it has not taken the fault.
+pub fn entries_after_a_handler() {
+    extern "C" fn handler(_: i32) {}
+    sigplane_tests::raw::install(libc::SIGSEGV, handler as *const () as usize, 0, &[]);
+    // SAFETY: recovers, and skips the instruction.
+    let sub = unsafe {
+        subscribe(Signal::SEGV).place(sigplane::Place::AfterLegacy).immediate(|delivery| {
+            if fault::try_read(0x18 as *const u8).is_err()
+                && let Some(context) = delivery.machine_context()
+            {
+                context.uc_mcontext.gregs[libc::REG_RIP as usize] += 2;
+            }
+            Verdict::Handled
+        })
+    };
+    let _sub = sub.unwrap();
+    // SAFETY: faults, and does not read anything.
+    let bad = unsafe {
+        let bad = subscribe(Signal::SEGV).place(sigplane::Place::AfterLegacy).priority(5);
+        bad.immediate(|_| {
+            super::fault_again(1);
+            Verdict::Handled
+        })
+    };
+    let _bad = bad.unwrap();
+    fault::enable().unwrap();
+    // SAFETY: skipped.
+    unsafe { super::sigplane_test_crash(super::ADDRESS) };
 }
