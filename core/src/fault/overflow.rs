@@ -95,7 +95,9 @@ fn look_around(
             // A guard inside: that of this stack if it is not above the stack pointer.
             let own = (mapping.start..=mapping.end).contains(&stack_pointer)
                 || (1..REACH).contains(&mapping.start.wrapping_sub(stack_pointer));
-            return Some(absent && mapping.writable && own && address < stack_pointer + PAGE);
+            return Some(
+                absent && mapping.writable && own && address < stack_pointer.saturating_add(PAGE),
+            );
         }
         let guard = mapping;
         mapping = lines.next()?;
