@@ -1,0 +1,1 @@
+//! `libsigplane_compat.so`: names, and nothing behind them; see `sigplane-compat`.
