@@ -143,6 +143,11 @@ impl Drop for DeferGuard {
 }
 
 impl DeferGuard {
+    /// The guard of a deferral that the calling thread, whose record this is, has entered without one.
+    pub(crate) fn of(record: &'static Record) -> Self {
+        Self { record, not_send: PhantomData }
+    }
+
     /// Leaves the deferral, however deep, waits until a signal has been delivered on this thread or
     /// work has been run at this safe point, and enters it again as deep as before. A signal that
     /// came while the deferral was on counts, so there is no instant at which one could be missed:

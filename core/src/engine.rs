@@ -38,6 +38,8 @@ pub(crate) struct Engine {
     /// Held by whoever waits for a grace period.
     pub grace: Lock<()>,
     expedited: AtomicBool,
+    /// Programs that know nothing of sigplane are to see what POSIX says; see `legacy`.
+    posix: AtomicBool,
     pid: AtomicI32,
 }
 
@@ -55,6 +57,7 @@ static ENGINE: Engine = Engine {
     faults: Faults::new(),
     grace: Lock::new(()),
     expedited: AtomicBool::new(false),
+    posix: AtomicBool::new(false),
     pid: AtomicI32::new(0),
 };
 
@@ -113,6 +116,15 @@ impl Engine {
     /// made by a raw system call, without the C library's `fork`, looks the same.)
     pub(crate) fn is_borrowed(&self) -> bool {
         sys::getpid() != self.pid()
+    }
+
+    pub(crate) fn set_posix(&self) {
+        self.posix.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether attached threads keep the alternate stack that they have, whatever its size.
+    pub(crate) fn is_posix(&self) -> bool {
+        self.posix.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_expedited(&self, expedited: bool) {

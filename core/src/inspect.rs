@@ -229,7 +229,7 @@ fn row(engine: &Engine, signal: Signal, usurped: bool) -> Option<Row> {
     Some(Row {
         signal,
         entries: entries.collect(),
-        foreign: slot.original(&chain.foreign).into(),
+        foreign: (*slot.behind.get().action()).into(),
         kernel: kernel.into(),
         ours: kernel.is_ours(),
         taken_over: usurped || (slot.is_wanted() && !kernel.is_ours()),

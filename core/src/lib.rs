@@ -27,8 +27,6 @@ mod error;
 mod event;
 mod frame;
 mod inspect;
-#[cfg(feature = "masks")]
-mod masks;
 mod set;
 mod signal;
 mod subscribe;
@@ -36,7 +34,12 @@ mod sync;
 mod sys;
 mod table;
 
+#[doc(hidden)]
+pub mod capi;
 pub mod fault;
+pub mod legacy;
+#[doc(hidden)]
+pub mod masks;
 pub mod process;
 pub mod send;
 pub mod thread;

@@ -83,6 +83,7 @@ extern "C" fn parent() {
 extern "C" fn child() {
     let engine = engine::get();
     engine.set_pid(sys::getpid());
+    sys::arch::set_borrowed(0);
     if engine.expedited() {
         // The registration is the address space's, which is a copy: asking again costs little.
         engine.set_expedited(sys::membarrier_register());

@@ -39,7 +39,7 @@ impl Inbox {
         Self { subscription }
     }
 
-    fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
         self.subscription.entry()
     }
 

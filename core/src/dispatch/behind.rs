@@ -12,14 +12,36 @@ use crate::delivery::doorbell;
 use crate::engine;
 use crate::fault;
 use crate::frame::Frame;
+use crate::legacy;
 use crate::signal::Signal;
 use crate::sync::Ordering;
 use crate::sys::{self, KernelAction};
 use crate::table::counters::Count;
 use crate::table::default_action;
+use crate::table::disposition::Word;
 use crate::table::slot::Slot;
 use crate::thread::Record;
 use core::ffi::c_void;
+
+/// The action behind the entries as a delivery has found it: one copy, whatever is set meanwhile.
+#[derive(Clone, Copy)]
+pub(super) struct Behind {
+    pub action: KernelAction,
+    /// Where it was read; none for what a chain remembers as older.
+    word: Option<Word>,
+}
+
+impl Behind {
+    #[inline(always)]
+    pub(super) fn of(slot: &Slot) -> Self {
+        let word = slot.behind.get();
+        Self { action: *word.action(), word: Some(word) }
+    }
+
+    pub(super) fn older(action: KernelAction) -> Self {
+        Self { action, word: None }
+    }
+}
 
 /// Step 4 or 6. `after` tells whether entries follow a foreign handler.
 #[inline(always)]
@@ -27,43 +49,45 @@ pub(super) fn settle(
     arrival: &mut Arrival<'_>,
     frame: &mut Frame,
     slot: &Slot,
-    foreign: KernelAction,
+    behind: Behind,
     taken: bool,
     after: usize,
 ) -> Next {
     // A signal of faults that has been taken goes no further, a sent one neither: handlers for it take it for a
     // fault that they do not know, and give up the signal (std's does).
     let of_faults = sys::FAULT_BITS & sys::bit(arrival.number) != 0;
-    if taken && (of_faults || !foreign.is_handler()) {
+    if taken && (of_faults || !behind.action.is_handler()) {
         return Next::RETURN;
     }
-    settle_rest(arrival, frame, slot, foreign, taken, after)
+    settle_rest(arrival, frame, slot, behind, taken, after)
 }
 
 fn settle_rest(
     arrival: &mut Arrival<'_>,
     frame: &mut Frame,
     slot: &Slot,
-    foreign: KernelAction,
+    mut behind: Behind,
     mut taken: bool,
     after: usize,
 ) -> Next {
     // SIG_DFL and SIG_IGN are looked at before the flags: they are no addresses.
-    if foreign.is_handler() {
-        if claim(slot, &foreign) {
-            let mut mask = *frame.mask() | foreign.mask;
-            if !foreign.has(libc::SA_NODEFER) {
-                mask |= sys::bit(arrival.number);
-            }
-            mask |= bell_for(arrival);
-            // What this lets through is delivered on top of us right here; nothing is held.
-            sys::set_mask(mask);
-            return Next { target: foreign.handler, after };
+    let was_handler = behind.action.is_handler();
+    if claim(slot, arrival, &mut behind) {
+        let action = &behind.action;
+        let mut mask = *frame.mask() | action.mask;
+        if !action.has(libc::SA_NODEFER) {
+            mask |= sys::bit(arrival.number);
         }
+        mask |= bell_for(arrival);
+        // What this lets through is delivered on top of us right here; nothing is held.
+        sys::set_mask(mask);
+        return Next { target: action.handler, after };
+    }
+    if was_handler {
         // A one-shot handler that has had its call: the default stands behind us now.
         taken |= after != 0 && run_after(arrival, frame);
     }
-    if taken || (foreign.handler == libc::SIG_IGN && !arrival.fault) {
+    if taken || (behind.action.handler == libc::SIG_IGN && !arrival.fault) {
         return Next::RETURN;
     }
     count(arrival.record, Count::Passed, arrival.number);
@@ -89,11 +113,26 @@ fn settle_rest(
     Next::RETURN
 }
 
-/// Whether a foreign handler may be called: always, but once only with `SA_RESETHAND`, however many
-/// threads deliver at the same time.
-fn claim(slot: &Slot, foreign: &KernelAction) -> bool {
-    !foreign.has(libc::SA_RESETHAND)
-        || slot.spent.compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+/// Whether there is a handler to call: always when one is set, but once only with `SA_RESETHAND`, however
+/// many threads deliver at the same time. Who loses against another delivery, or against somebody who sets
+/// another action, gets what is there then.
+fn claim(slot: &Slot, arrival: &Arrival<'_>, behind: &mut Behind) -> bool {
+    loop {
+        if !behind.action.is_handler() {
+            return false;
+        }
+        if !behind.action.has(libc::SA_RESETHAND) {
+            return true;
+        }
+        let Some(word) = behind.word else {
+            let (set, failed) = (Ordering::SeqCst, Ordering::Relaxed);
+            return slot.spent.compare_exchange(false, true, set, failed).is_ok();
+        };
+        if legacy::spend(slot, arrival.number, word) {
+            return true;
+        }
+        *behind = Behind::of(slot);
+    }
 }
 
 /// Step 5, called by the entry stub when a foreign handler has returned.

@@ -29,6 +29,7 @@
 mod behind;
 mod walk;
 
+use behind::Behind;
 pub(crate) use behind::{after_foreign, run_after};
 pub(crate) use walk::return_to_kernel;
 
@@ -40,6 +41,7 @@ use crate::fault;
 use crate::frame::Frame;
 use crate::sync::Ordering;
 use crate::sys::{self, KernelAction};
+use crate::table::chain::Chain;
 use crate::table::counters::Count;
 use crate::table::grace::Reading;
 use crate::thread::Record;
@@ -121,12 +123,13 @@ pub(crate) unsafe extern "C" fn dispatch(
         // SAFETY: `enter` made this a reader until `exit`.
         if let Some(chain) = unsafe { slot.chain() }
             && chain.plain
+            && !slot.behind.get().is_handler()
         {
             record.counters.add_own(Count::Delivered, number);
             // SAFETY: the kernel passes valid information for the life of the handler.
             let at = unsafe { &*info };
             let mut delivery = walk::delivery(at, context.cast(), record);
-            let taken = walk::immediate(chain.first(), &mut delivery, false, record.errno());
+            let taken = walk::immediate(chain.all(), &mut delivery, false, record.errno());
             record.readers.exit(reading);
             if taken {
                 return Next::RETURN;
@@ -154,7 +157,7 @@ unsafe fn untaken(
     let mut frame = unsafe { Frame::of_handler(context.cast()) };
     let mut arrival = Arrival::new(number, info, Some(record));
     let slot = engine::get().slot(number);
-    behind::settle(&mut arrival, &mut frame, slot, original_action(number), false, 0)
+    behind::settle(&mut arrival, &mut frame, slot, Behind::of(slot), false, 0)
 }
 
 /// Every signal's way. Kept out of `dispatch`, whose frame it would blow up.
@@ -261,12 +264,8 @@ fn is_in_kernel_too(arrival: &Arrival<'_>) -> bool {
     {
         return true;
     }
-    let reading = enter(arrival.record);
-    // SAFETY: `enter` made this a reader until `exit`.
-    let chain = unsafe { engine::get().slot(arrival.number).chain() };
-    let same = chain.is_some_and(|chain| chain.foreign.handler == kernel.handler);
-    exit(arrival.record, reading);
-    same
+    let behind = engine::get().slot(arrival.number).behind.get();
+    behind.action().handler == kernel.handler
 }
 
 /// Steps 3, 4 and 6.
@@ -275,45 +274,49 @@ pub(crate) fn deliver(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     let slot = engine::get().slot(arrival.number);
     let reading = enter(arrival.record);
     // SAFETY: `enter` made this a reader until `exit`.
-    let Some(chain) = (unsafe { slot.chain() }) else {
-        exit(arrival.record, reading);
-        return Next::RETURN;
-    };
+    let chain = unsafe { slot.chain() };
+    let behind = Behind::of(slot);
     if arrival.continuation {
         // A handler that took the signal from us, and stands behind us now, chains to what it found:
         // the entries have had their turn, the call goes on to what was behind us before.
-        let older = chain.older.unwrap_or(chain.foreign);
+        let older = chain.and_then(|chain| chain.older).map_or(behind, Behind::older);
         // If that is no handler, it counts only if no entry has taken the signal. Which of them did is
         // not known here: one that may have is taken for one that has.
-        let taken = !older.is_handler()
-            && chain.all().iter().any(|entry| entry.is_armed() && !entry.observes);
+        let may_have = |chain: &Chain| chain.all().iter().any(|at| at.is_armed() && !at.observes);
+        let taken = !older.action.is_handler() && chain.is_some_and(may_have);
         exit(arrival.record, reading);
         return behind::settle(arrival, frame, slot, older, taken, 0);
     }
-    let (taken, foreign) = if chain.queued {
-        match walk::queued(chain, arrival, frame, slot) {
-            Some(taken) => (taken, chain.foreign),
-            None => {
-                exit(arrival.record, reading);
-                return Next::RETURN;
+    let handler_behind = behind.action.is_handler();
+    let taken = match chain {
+        Some(chain) if chain.queued => {
+            match walk::queued(chain, handler_behind, arrival, frame, slot) {
+                Some(taken) => taken,
+                None => {
+                    exit(arrival.record, reading);
+                    return Next::RETURN;
+                }
             }
         }
-    } else {
-        let run = if arrival.fault { walk::run_contained } else { walk::run };
-        (run(chain.first(), arrival, frame), chain.foreign)
+        Some(chain) => {
+            let run = if arrival.fault { walk::run_contained } else { walk::run };
+            run(chain.first(handler_behind), arrival, frame)
+        }
+        None => false,
     };
     count(arrival.record, Count::Delivered, arrival.number);
-    let foreign = if arrival.bypass { chain.older.unwrap_or(foreign) } else { foreign };
+    let older = chain.and_then(|chain| chain.older);
+    let behind = if arrival.bypass { older.map_or(behind, Behind::older) } else { behind };
     // A handler that took the signal from us is called, not jumped to: should it end with a jump to
     // us, the stub can tell.
     // And a fault's, when there are last-chance hooks: it may give up.
     let after = usize::from(
-        chain.has_second()
-            || chain.older.is_some()
+        (handler_behind && chain.is_some_and(Chain::has_second))
+            || older.is_some()
             || (arrival.fault && fault::has_last_chance(arrival.record, arrival.number)),
     );
     exit(arrival.record, reading);
-    behind::settle(arrival, frame, slot, foreign, taken, after)
+    behind::settle(arrival, frame, slot, behind, taken, after)
 }
 
 // Not `always`: each copy costs an unoptimised build a hundred bytes of a small alternate stack.
@@ -350,14 +353,7 @@ pub(crate) fn count(record: Option<&Record>, count: Count, number: i32) {
 
 /// What stands behind us on a signal, for handlers that have to give it back.
 pub(crate) fn original_action(number: i32) -> KernelAction {
-    let record = Record::current();
-    let slot = engine::get().slot(number);
-    let reading = enter(record);
-    // SAFETY: `enter` made this a reader until `exit`.
-    let original = unsafe { slot.chain() }
-        .map_or(KernelAction::DEFAULT, |chain| slot.original(&chain.foreign));
-    exit(record, reading);
-    original
+    *engine::get().slot(number).behind.get().action()
 }
 
 /// The kernel's id of the thread of a delivery.

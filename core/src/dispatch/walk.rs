@@ -83,15 +83,17 @@ pub(super) fn run_contained(entries: &[Link], arrival: &Arrival<'_>, frame: &Fra
 /// when a queue that must not lose anything had no place and the event went back to the kernel.
 pub(super) fn queued(
     chain: &Chain,
+    handler_behind: bool,
     arrival: &mut Arrival<'_>,
     frame: &mut Frame,
     slot: &Slot,
 ) -> Option<bool> {
     arrival.borrowed |= engine::get().is_borrowed();
-    if chain.lossless && !admit(chain.first(), arrival, frame, slot) {
+    let entries = chain.first(handler_behind);
+    if chain.lossless && !admit(entries, arrival, frame, slot) {
         return None;
     }
-    Some(each(chain.first(), chain, arrival, frame))
+    Some(each(entries, chain, arrival, frame))
 }
 
 /// Runs and fills queues for the entries after a foreign handler that has returned. Places are taken

@@ -256,7 +256,7 @@ fn run_hooks(arrival: &Arrival<'_>, frame: &mut Frame) {
         return; // These do not repeat: the process goes on.
     }
     if given_up {
-        let ours = KernelAction::ours(&dispatch::original_action(number), number);
+        let ours = KernelAction::ours(&dispatch::original_action(number), number, true);
         let _set = sys::sigaction(number, Some(&ours));
     }
     if is_first(arrival) {

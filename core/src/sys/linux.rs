@@ -70,7 +70,10 @@ impl KernelAction {
     /// * `SA_RESTORER`: x86_64 has no other way back (`get_sigframe` fails without it).
     /// * The mask holds back everything but faults while sigplane's own code runs, so that a
     ///   foreign handler that leaves by `siglongjmp` cannot leave from on top of it.
-    pub(crate) fn ours(foreign: &Self, signal: i32) -> Self {
+    ///
+    /// `first` tells whether anything of sigplane's goes before the foreign handler: without, that handler is
+    /// to find the stack that it asked for also when the signal is a fault's.
+    pub(crate) fn ours(foreign: &Self, signal: i32, first: bool) -> Self {
         let kept = (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;
         let mut flags = libc::SA_SIGINFO as u64 | SA_RESTORER | foreign.flags & kept;
         let (restart, onstack) = (libc::SA_RESTART as u64, libc::SA_ONSTACK as u64);
@@ -82,7 +85,10 @@ impl KernelAction {
         if FAULT_BITS & bit(signal) != 0 {
             // A fault in a handler for faults is to reach its fixup: the kernel would kill the process for
             // a synchronous signal that is blocked (kernel/signal.c, `force_sig_info_to_task`).
-            flags |= onstack | libc::SA_NODEFER as u64;
+            flags |= libc::SA_NODEFER as u64;
+            if first {
+                flags |= onstack;
+            }
         }
         if signal == libc::SIGCHLD && foreign.handler == libc::SIG_IGN {
             flags |= libc::SA_NOCLDWAIT as u64;
@@ -147,6 +153,23 @@ pub(crate) fn block(mask: u64) -> u64 {
 /// Takes from the calling thread's mask, returns the old one.
 pub(crate) fn unblock(mask: u64) -> u64 {
     sigprocmask(libc::SIG_UNBLOCK, Some(mask)).unwrap_or(0)
+}
+
+/// Whether eight bytes at `at` can be read. rt_sigprocmask copies the new mask in before it looks at `how`
+/// (kernel/signal.c), so with a senseless `how` it does nothing but copy.
+pub(crate) fn is_readable(at: usize) -> bool {
+    const SENSELESS: usize = 77;
+    // SAFETY: the kernel reads eight bytes, if they are there.
+    let result = unsafe { syscall(libc::SYS_rt_sigprocmask, [SENSELESS, at, 0, 8, 0, 0]) };
+    at != 0 && result != -(libc::EFAULT as isize)
+}
+
+/// Whether eight bytes at `at` can be written; the calling thread's mask is written there.
+pub(crate) fn is_writable(at: usize) -> bool {
+    // SAFETY: the kernel writes eight bytes, if they are there, which the caller has been given for writing.
+    let result =
+        unsafe { syscall(libc::SYS_rt_sigprocmask, [libc::SIG_BLOCK as usize, 0, at, 8, 0, 0]) };
+    at != 0 && result == 0
 }
 
 /// The process id as the kernel sees it now: a `vfork` child's differs from the cached one.
@@ -360,6 +383,21 @@ pub(crate) fn sigaltstack(new: Option<&libc::stack_t>) -> Result<libc::stack_t, 
     // SAFETY: both pointers are null or valid; what `new` names is kept mapped by its owner.
     let result = unsafe { syscall(libc::SYS_sigaltstack, [new, old_at, 0, 0, 0, 0]) };
     check(result).map(|_| old)
+}
+
+/// mmap(2): new memory, all zero.
+pub(crate) fn map_zeroed(size: usize) -> Option<*mut c_void> {
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let result = unsafe { syscall(libc::SYS_mmap, [0, size, protection, flags, usize::MAX, 0]) };
+    check(result).ok().map(|at| at as *mut c_void)
+}
+
+/// munmap(2) of what `map_zeroed` has given and nobody uses.
+pub(crate) fn unmap(at: *mut c_void, size: usize) {
+    // SAFETY: the caller's own mapping.
+    unsafe { syscall(libc::SYS_munmap, [at as usize, size, 0, 0, 0, 0]) };
 }
 
 /// sched_yield(2).

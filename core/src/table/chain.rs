@@ -13,17 +13,14 @@ pub(crate) struct Chain {
     /// Highest priority first, those before the legacy action before those after it; within equal
     /// ones, in the order of subscription.
     entries: Vec<Link>,
-    /// Where those that wait for a foreign handler begin.
+    /// Where those that wait for a handler behind us begin, if there is one.
     split: usize,
-    /// The action that was in the kernel when we took the signal, or that we found there since.
-    /// Changed by `behind` only, because `split` depends on it.
-    pub foreign: KernelAction,
     /// What was behind us before a foreign handler took the signal from us and we took it back in
     /// front of it. When that handler chains to us, this is where the call goes on.
     pub older: Option<KernelAction>,
     /// Whether an entry has a queue that must not lose anything: those need two passes.
     pub lossless: bool,
-    /// Entries of the immediate context only, and no handler behind them: see `dispatch`.
+    /// Entries of the immediate context only, and nothing special behind them: see `dispatch`.
     pub plain: bool,
     /// Whether an entry has a queue.
     pub queued: bool,
@@ -32,11 +29,10 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(foreign: KernelAction) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             entries: Vec::new(),
             split: 0,
-            foreign,
             older: None,
             lossless: false,
             plain: false,
@@ -49,13 +45,13 @@ impl Chain {
         self.entries.is_empty()
     }
 
-    /// The entries whose turn comes first: all of them, unless a foreign handler stands between.
+    /// The entries whose turn comes first: all of them, unless a handler stands behind some.
     #[inline(always)]
-    pub(crate) fn first(&self) -> &[Link] {
-        self.entries.get(..self.split).unwrap_or(&[])
+    pub(crate) fn first(&self, handler_behind: bool) -> &[Link] {
+        if handler_behind { self.entries.get(..self.split).unwrap_or(&[]) } else { &self.entries }
     }
 
-    /// The entries that follow a foreign handler.
+    /// The entries that follow a handler behind us.
     pub(crate) fn second(&self) -> &[Link] {
         self.entries.get(self.split..).unwrap_or(&[])
     }
@@ -85,11 +81,6 @@ impl Chain {
         self.replaced(self.entries.iter().copied().filter(|other| !other.is(entry)).collect())
     }
 
-    /// A copy with another action behind it.
-    pub(crate) fn behind(&self, foreign: KernelAction) -> Self {
-        Self { foreign, ..self.clone() }.replaced(self.entries.clone())
-    }
-
     /// A copy that remembers what was behind us before the foreign handler, unless it knows already.
     pub(crate) fn with_older(&self, before: KernelAction) -> Self {
         let older = Some(self.older.unwrap_or(before));
@@ -102,17 +93,15 @@ impl Chain {
             entry.queue().is_some_and(|queue| matches!(queue.consumer, Consumer::Thread(_)))
         });
         Self {
-            split: if self.foreign.is_handler() { before } else { entries.len() },
+            split: before,
             lossless: entries
                 .iter()
                 .any(|e| e.queue().is_some_and(|q| q.overflow == Overflow::Backpressure)),
             plain: !entries.is_empty()
                 && entries.iter().all(|entry| entry.queue().is_none())
-                && !self.foreign.is_handler()
                 && self.older.is_none(),
             queued: entries.iter().any(|entry| entry.queue().is_some()),
             per_thread: threads.count() > 1,
-            foreign: self.foreign,
             older: self.older,
             entries,
         }

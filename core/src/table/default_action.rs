@@ -96,7 +96,7 @@ fn stop(signal: Signal, info: &libc::siginfo_t) {
     } else if sys::sigaction(number, None).is_ok_and(|now| now == KernelAction::DEFAULT) {
         if slot.is_wanted() {
             // Another thread was here at the same time and has the real one.
-            slot.reinstall(number, &KernelAction::ours(&original, number), &original);
+            slot.reinstall(number, &KernelAction::ours(&original, number, true), &original);
         } else {
             // It is not ours: never was, or the last subscriber has just left.
             let _set = sys::sigaction(number, Some(&before));

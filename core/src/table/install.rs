@@ -8,10 +8,12 @@
 
 use super::Writer;
 use super::chain::Chain;
+use super::interned;
 use super::slot::Slot;
 use crate::delivery::entry::Entry;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::legacy;
 use crate::signal::Signal;
 use crate::sync::Ordering;
 use crate::sys::{self, KernelAction};
@@ -78,33 +80,40 @@ pub(super) fn take(
             }
             in_front_of(slot, chain, actual, writer.exposed & sys::bit(number) != 0)
         }
-        None => Chain::new(actual),
+        None => Chain::new(),
     };
     if let Some(entry) = entry {
         chain = chain.with(entry);
     }
-    let foreign = chain.foreign;
-    let again = chain.clone();
+    if !actual.is_ours() {
+        slot.behind.adopt(number_of(&actual)?);
+    }
+    let adopted = slot.behind.get();
     publish(slot, writer, chain);
-    if actual.is_ours() {
+    slot.set_wanted(true);
+    let ours = slot.desired(number, adopted);
+    if actual == ours {
         writer.installed |= sys::bit(number);
-        slot.set_wanted(true);
         return Ok(());
     }
-    let ours = KernelAction::ours(&foreign, number);
-    slot.set_wanted(true);
     let replaced = sys::sigaction(number, Some(&ours)).map_err(|errno| {
         slot.set_wanted(installed);
+        slot.behind.disown();
         sys::os_error("rt_sigaction", errno)
     })?;
     if replaced != actual && !replaced.is_ours() {
-        // Somebody changed it between our two calls: what they set is what stands behind us.
-        publish(slot, writer, again.behind(replaced));
-        slot.spent.store(false, Ordering::SeqCst);
+        // Somebody changed it between our two calls: what they set is what stands behind us, unless
+        // somebody has set it through us since.
+        slot.behind.adopt_after(adopted, number_of(&replaced)?);
     }
+    legacy::settle_after(slot, number, adopted);
     writer.installed |= sys::bit(number);
     writer.usurped &= !sys::bit(number);
     Ok(())
+}
+
+fn number_of(action: &KernelAction) -> Result<u32> {
+    interned::intern(action).ok_or_else(|| sys::os_error("rt_sigaction", libc::ENOMEM))
 }
 
 /// The signal has been ours before and is not now. What is in the kernel stands behind us from here on.
@@ -113,13 +122,12 @@ pub(super) fn take(
 /// stub as what it found. If it chains to the stub, the call must go on to what was behind us then, and
 /// not to the entries again (see `dispatch`).
 fn in_front_of(slot: &Slot, chain: &Chain, actual: KernelAction, exposed: bool) -> Chain {
-    let before = slot.original(&chain.foreign);
+    let before = *slot.behind.get().action();
     slot.spent.store(false, Ordering::SeqCst);
-    let chain = chain.behind(actual);
     if exposed && actual.is_handler() && actual.handler != before.handler {
         chain.with_older(before)
     } else {
-        chain
+        chain.clone()
     }
 }
 
@@ -138,7 +146,6 @@ pub(super) fn remove(
     };
     let remaining = chain.without(entry);
     let last = remaining.is_empty();
-    let foreign = remaining.foreign;
     publish(slot, writer, remaining);
     let bit = sys::bit(number);
     if !last || writer.pinned & bit != 0 || writer.installed & bit == 0 {
@@ -146,11 +153,12 @@ pub(super) fn remove(
     }
     writer.installed &= !bit;
     slot.set_wanted(false);
-    let original = slot.original(&foreign);
+    let behind = if legacy::owns_handlers() { slot.behind.get() } else { slot.behind.disown() };
+    let original = slot.desired(number, behind);
     let Ok(actual) = sys::sigaction(number, None) else {
         return Removal::Restored;
     };
-    if actual.handler == original.handler {
+    if actual == original || (actual.handler == original.handler && !actual.is_ours()) {
         return Removal::Restored; // The default action lets a stop through just now.
     }
     if !actual.is_ours() {
@@ -166,6 +174,9 @@ pub(super) fn remove(
             writer.exposed |= bit;
             Removal::TakenOver
         }
-        _ => Removal::Restored,
+        _ => {
+            legacy::settle_after(slot, number, behind);
+            Removal::Restored
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! * `grace` — how a replaced chain's readers are waited for. `counters` — what was delivered.
 //! * here — a writer's way: lock, make a new chain, publish, retire the old one.
 //! * `install` — the kernel's action: taking the signal, giving it back exactly.
+//! * `disposition` — the action behind the entries, as one word. `interned` — what its numbers stand for.
 //! * `graveyard` — subscriptions dropped inside a handler, ended by the next writer.
 //! * `default_action` — what the kernel would have done.
 //!
@@ -13,9 +14,11 @@
 pub(crate) mod chain;
 pub(crate) mod counters;
 pub(crate) mod default_action;
+pub(crate) mod disposition;
 pub(crate) mod grace;
 mod graveyard;
 mod install;
+pub(crate) mod interned;
 pub(crate) mod published;
 pub(crate) mod slot;
 

@@ -8,13 +8,17 @@
 
 use super::chain::Chain;
 use super::counters::SIGNALS;
+use super::disposition::{Disposition, Word};
 use super::published::{Published, Retired};
+use crate::legacy;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::sys::{self, KernelAction};
 
 pub(crate) struct Slot {
     chain: Published<Chain>,
-    /// A foreign `SA_RESETHAND` handler has had its one call.
+    /// What stands behind the entries.
+    pub behind: Disposition,
+    /// The `SA_RESETHAND` handler that a chain remembers as `older` has had its one call.
     pub spent: AtomicBool,
     /// The kernel's action should be ours; see [`Slot::install`].
     wanted: AtomicBool,
@@ -28,6 +32,7 @@ impl Slot {
     const fn new() -> Self {
         Self {
             chain: Published::none(),
+            behind: Disposition::new(),
             spent: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             pushed_back: AtomicUsize::new(0),
@@ -62,18 +67,15 @@ impl Slot {
         self.wanted.store(wanted, Ordering::SeqCst);
     }
 
-    /// The action to give back to the kernel: the foreign one, as the kernel itself would have it by
-    /// now (a spent `SA_RESETHAND` handler reads as the default, with its flags kept:
-    /// kernel/signal.c, `get_signal`).
-    pub(crate) fn original(&self, foreign: &KernelAction) -> KernelAction {
-        let mut action = *foreign;
-        if self.spent.load(Ordering::SeqCst)
-            && action.is_handler()
-            && action.has(libc::SA_RESETHAND)
-        {
-            action.handler = libc::SIG_DFL;
+    /// What the kernel is to have, as things are.
+    pub(crate) fn desired(&self, signal: i32, behind: Word) -> KernelAction {
+        let legacy = behind.action();
+        let wanted = self.is_wanted();
+        if wanted || (legacy::owns_handlers() && behind.is_owned() && behind.is_handler()) {
+            KernelAction::ours(legacy, signal, wanted)
+        } else {
+            *legacy
         }
-        action
     }
 
     /// Puts our action into the kernel again after a handler had to take it out for a moment, unless

@@ -4,6 +4,8 @@
 //! and what it had is put back when it detaches, unless somebody (Rust's runtime, at the end of its
 //! threads) has changed it meanwhile: then theirs stands. Ours is taken out of the kernel before it is
 //! given to another thread.
+//!
+//! Under the shim a thread keeps what it has: the program asks for it, and sets its own.
 
 use crate::sys;
 use crate::sys::altstack::{Stack, required};
@@ -36,6 +38,9 @@ impl Attached {
     /// thread keeps what it has: its handlers then run as they would without sigplane.
     pub(crate) fn set_up(&mut self) {
         *self = Self::none();
+        if crate::engine::get().is_posix() {
+            return;
+        }
         let Ok(stack) = Stack::take() else { return };
         // EPERM: the thread runs on its alternate stack right now; then that one stays.
         let Ok(before) = sys::sigaltstack(Some(&stack.as_stack_t())) else {

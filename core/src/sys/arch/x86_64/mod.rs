@@ -130,6 +130,11 @@ global_asm!(
     ".type sigplane0_masked,@object",
     "sigplane0_masked: .zero 8",
     ".size sigplane0_masked, 8",
+    ".hidden sigplane0_borrowed",
+    ".globl sigplane0_borrowed",
+    ".type sigplane0_borrowed,@object",
+    "sigplane0_borrowed: .zero 8",
+    ".size sigplane0_borrowed, 8",
     ".popsection",
 );
 
@@ -181,7 +186,54 @@ global_asm!(
     ".popsection",
 );
 
+// vfork(2) as libc's (glibc sysdeps/unix/sysv/linux/x86_64/vfork.S): the child returns first, on the stack of
+// the parent, and may overwrite the return address there, so that is kept in a register meanwhile. The child
+// marks the thread as borrowed; the parent, which goes on when the child has ended or executed something,
+// puts the mark back as it was, from a register of its own.
+global_asm!(
+    ".pushsection .text.sigplane0_vfork,\"ax\",@progbits",
+    ".hidden sigplane0_vfork",
+    ".globl sigplane0_vfork",
+    ".type sigplane0_vfork,@function",
+    ".p2align 4",
+    "sigplane0_vfork:",
+    ".cfi_startproc",
+    "endbr64",
+    "mov r8, [rip + sigplane0_borrowed@GOTTPOFF]",
+    "mov rsi, fs:[r8]",
+    "pop rdi",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_register rip, rdi",
+    "mov eax, 58",
+    "syscall",
+    "push rdi",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset rip, 0",
+    "test eax, eax",
+    "js 3f",
+    "jz 2f",
+    "mov fs:[r8], rsi",
+    "ret",
+    "2: inc rsi",
+    "mov fs:[r8], rsi",
+    "ret",
+    "3: neg eax",
+    "push rax",
+    ".cfi_adjust_cfa_offset 8",
+    "call __errno_location@PLT",
+    "pop rcx",
+    ".cfi_adjust_cfa_offset -8",
+    "mov [rax], ecx",
+    "mov eax, -1",
+    "ret",
+    ".cfi_endproc",
+    ".size sigplane0_vfork, . - sigplane0_vfork",
+    ".popsection",
+);
+
 unsafe extern "C" {
+    /// vfork(2), after which sigplane knows that the child is one.
+    pub(crate) fn sigplane0_vfork() -> i32;
     fn sigplane0_trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void);
     fn sigplane0_entered();
     fn sigplane0_restorer();
@@ -221,8 +273,38 @@ pub(crate) fn add_stranger_depth(by: i64) {
     }
 }
 
+/// Whether this is a `vfork` child, or one of its own: memory and thread are the parent's, the kernel's actions are not.
+/// Known of those that were made by [`sigplane0_vfork`].
+#[inline(always)]
+pub(crate) fn is_borrowed() -> bool {
+    let borrowed: u64;
+    // SAFETY: as in `record`.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_borrowed@GOTTPOFF]",
+            "mov {r}, qword ptr fs:[{r}]",
+            r = out(reg) borrowed,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    borrowed != 0
+}
+
+/// Sets that, in a child that `fork` has made.
+pub(crate) fn set_borrowed(borrowed: u64) {
+    // SAFETY: as in `set_record`.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_borrowed@GOTTPOFF]",
+            "mov qword ptr fs:[{r}], {v}",
+            r = out(reg) _,
+            v = in(reg) borrowed,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// The signals of faults that this thread has been told are blocked; see `crate::masks`.
-#[cfg(feature = "masks")]
 pub(crate) fn masked_faults() -> u64 {
     let masked: u64;
     // SAFETY: as in `record`.
@@ -238,7 +320,6 @@ pub(crate) fn masked_faults() -> u64 {
 }
 
 /// Changes them.
-#[cfg(feature = "masks")]
 pub(crate) fn set_masked_faults(masked: u64) {
     // SAFETY: as in `set_record`.
     unsafe {
@@ -283,6 +364,20 @@ pub(crate) fn record() -> *mut Record {
         );
     }
     record
+}
+
+/// Where a thread's word for its record is, seen from what its thread pointer points to.
+pub(crate) fn record_offset() -> isize {
+    let offset: isize;
+    // SAFETY: reads a word that the dynamic linker has written, and nothing else.
+    unsafe {
+        asm!(
+            "mov {offset}, qword ptr [rip + sigplane0_record@GOTTPOFF]",
+            offset = out(reg) offset,
+            options(nostack, preserves_flags, pure, readonly),
+        );
+    }
+    offset
 }
 
 /// Sets the calling thread's record: one store, so a handler sees the old or the new one.

@@ -1,0 +1,201 @@
+//! Calls that put on a mask for the time of a wait. A handler that runs meanwhile has that mask too, and a
+//! fault in it would end the process; so the signals of faults are kept out, once they are sigplane's.
+//!
+//! The waiting itself is libc's: these are cancellation points.
+
+use super::masks::change;
+use super::real::call;
+use super::user::{self, here};
+use super::{fail, is_valid};
+use core::ffi::c_int;
+use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec};
+
+/// A mask as a wait is to have it.
+enum Mask {
+    /// The caller's own.
+    Given(*const sigset_t),
+    /// A copy with something left out.
+    Without(sigset_t),
+}
+
+impl Mask {
+    /// # Safety
+    /// `set` is what libc's function would be given.
+    unsafe fn of(set: *const sigset_t) -> Result<Self, i32> {
+        let kept = sigplane::masks::kept_out();
+        if kept == 0 || set.is_null() {
+            return Ok(Self::Given(set));
+        }
+        // SAFETY: the caller's promise; only the first word counts.
+        let word = unsafe { user::read(set.cast::<u64>(), here!()) }?;
+        Ok(if word & kept == 0 { Self::Given(set) } else { Self::Without(set_of(word & !kept)) })
+    }
+
+    fn as_ptr(&self) -> *const sigset_t {
+        match self {
+            Self::Given(set) => *set,
+            Self::Without(set) => set,
+        }
+    }
+}
+
+fn set_of(word: u64) -> sigset_t {
+    // SAFETY: all zero bytes are a set.
+    let mut set: sigset_t = unsafe { core::mem::zeroed() };
+    // SAFETY: a set is longer than a word.
+    unsafe { (&raw mut set).cast::<u64>().write(word) };
+    set
+}
+
+/// libc copies these two before it asks the kernel.
+///
+/// # Safety
+/// `time` is what libc's function would be given.
+unsafe fn is_there(time: *const timespec) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { user::read_if(time, here!()) }.is_ok()
+}
+
+/// sigsuspend(2).
+///
+/// # Safety
+/// As libc's.
+pub unsafe extern "C" fn sigsuspend(set: *const sigset_t) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { Mask::of(set) } {
+        Ok(mask) => call!(sigsuspend(mask.as_ptr())),
+        Err(errno) => fail(errno),
+    }
+}
+
+fn suspend_with(word: u64) -> c_int {
+    let set = set_of(word);
+    // SAFETY: a set of our own.
+    unsafe { sigsuspend(&raw const set) }
+}
+
+/// `__sigpause`: a signal to be let in, or a mask of 32 (sysdeps/posix/sigpause.c).
+pub extern "C" fn sigpause_either(signal_or_mask: c_int, is_signal: c_int) -> c_int {
+    if is_signal == 0 {
+        return suspend_with(u64::from(signal_or_mask as u32));
+    }
+    if !is_valid(signal_or_mask) {
+        return fail(libc::EINVAL);
+    }
+    match change(libc::SIG_BLOCK, None) {
+        Ok(mask) => suspend_with(mask & !(1 << (signal_or_mask - 1))),
+        Err(errno) => fail(errno),
+    }
+}
+
+/// `sigpause` as BSD has it: the argument is a mask.
+pub extern "C" fn sigpause(mask: c_int) -> c_int {
+    sigpause_either(mask, 0)
+}
+
+/// `__xpg_sigpause`, which X/Open means by `sigpause`: the argument is a signal.
+pub extern "C" fn sigpause_xpg(signal: c_int) -> c_int {
+    sigpause_either(signal, 1)
+}
+
+/// ppoll(2).
+///
+/// # Safety
+/// As libc's.
+pub unsafe extern "C" fn ppoll(
+    fds: *mut pollfd,
+    count: nfds_t,
+    time: *const timespec,
+    set: *const sigset_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    if !unsafe { is_there(time) } {
+        return fail(libc::EFAULT);
+    }
+    // SAFETY: the caller's promise.
+    match unsafe { Mask::of(set) } {
+        Ok(mask) => call!(ppoll(fds, count, time, mask.as_ptr())),
+        Err(errno) => fail(errno),
+    }
+}
+
+/// `ppoll` of programs that were compiled with `_FORTIFY_SOURCE`.
+///
+/// # Safety
+/// As libc's.
+pub unsafe extern "C" fn ppoll_checked(
+    fds: *mut pollfd,
+    count: nfds_t,
+    time: *const timespec,
+    set: *const sigset_t,
+    room: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    if !unsafe { is_there(time) } {
+        return fail(libc::EFAULT);
+    }
+    // SAFETY: the caller's promise.
+    match unsafe { Mask::of(set) } {
+        Ok(mask) => call!(__ppoll_chk(fds, count, time, mask.as_ptr(), room)),
+        Err(errno) => fail(errno),
+    }
+}
+
+/// pselect(2).
+///
+/// # Safety
+/// As libc's.
+pub unsafe extern "C" fn pselect(
+    count: c_int,
+    read: *mut fd_set,
+    write: *mut fd_set,
+    except: *mut fd_set,
+    time: *const timespec,
+    set: *const sigset_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    if !unsafe { is_there(time) } {
+        return fail(libc::EFAULT);
+    }
+    // SAFETY: the caller's promise.
+    match unsafe { Mask::of(set) } {
+        Ok(mask) => call!(pselect(count, read, write, except, time, mask.as_ptr())),
+        Err(errno) => fail(errno),
+    }
+}
+
+/// epoll_pwait(2).
+///
+/// # Safety
+/// As libc's.
+pub unsafe extern "C" fn epoll_pwait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    count: c_int,
+    time: c_int,
+    set: *const sigset_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { Mask::of(set) } {
+        Ok(mask) => call!(epoll_pwait(epoll, events, count, time, mask.as_ptr())),
+        Err(errno) => fail(errno),
+    }
+}
+
+/// epoll_pwait2(2).
+///
+/// # Safety
+/// As libc's.
+pub unsafe extern "C" fn epoll_pwait2(
+    epoll: c_int,
+    events: *mut epoll_event,
+    count: c_int,
+    time: *const timespec,
+    set: *const sigset_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { Mask::of(set) } {
+        Ok(mask) => call!(epoll_pwait2(epoll, events, count, time, mask.as_ptr())),
+        Err(errno) => fail(errno),
+    }
+}

@@ -1,0 +1,408 @@
+//! POSIX dispositions on top of the table: what sigaction(2) means in a process that sigplane owns.
+//!
+//! **Runs inside signal handlers**: sigaction(2) is async-signal-safe, and programs call it in handlers, in
+//! the middle of anything. No lock, no allocation, no waiting.
+//!
+//! A signal is in one of two ways.
+//! * *Direct*: nobody subscribes to it. The kernel has the program's own action, so flags, masks, stacks and
+//!   `SA_RESETHAND` are the kernel's, and a delivery costs what it costs without sigplane.
+//! * *Owned*: somebody subscribes, or all handlers are to be owned ([`own_handlers`]). The kernel has our
+//!   entry stub, and what the program sets is virtual: the word of `table::disposition` is the truth, the
+//!   kernel's action follows from it (`Slot::desired`), and the stub jumps to the handler.
+//!
+//! The two meet when a subscription begins or ends while others call [`sigaction`]. The rule is that whoever
+//! changes the kernel looks at the word again afterwards, and puts the kernel right if it has changed: the
+//! last one to look makes both agree.
+//!
+//! # Safety
+//! Numbers are checked before they index anything.
+#![allow(unsafe_code)]
+
+use crate::engine;
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys::{self, KernelAction};
+use crate::table::disposition::Word;
+use crate::table::interned;
+use crate::table::slot::Slot;
+use core::sync::atomic::AtomicU64;
+
+/// An action of sigaction(2) as the kernel has it.
+///
+/// # Examples
+/// ```
+/// use sigplane::legacy::{self, Action};
+/// let ignore = Action { handler: libc::SIG_IGN, ..Action::default() };
+/// let before = legacy::sigaction(libc::SIGUSR1, Some(&ignore)).unwrap();
+/// assert_eq!(legacy::sigaction(libc::SIGUSR1, Some(&before)).unwrap(), ignore);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Action {
+    /// `SIG_DFL`, `SIG_IGN`, or the address of a handler.
+    pub handler: usize,
+    /// `SA_…`, `SA_RESTORER` (0x04000000) included.
+    pub flags: u64,
+    /// Where a handler returns to, with `SA_RESTORER`.
+    pub restorer: usize,
+    /// The signals blocked meanwhile: bit n - 1 for signal n.
+    pub mask: u64,
+}
+
+impl From<KernelAction> for Action {
+    fn from(action: KernelAction) -> Self {
+        let KernelAction { handler, flags, restorer, mask } = action;
+        Self { handler, flags, restorer, mask }
+    }
+}
+
+impl From<Action> for KernelAction {
+    fn from(action: Action) -> Self {
+        let Action { handler, flags, restorer, mask } = action;
+        Self { handler, flags, restorer, mask }
+    }
+}
+
+static OWN_HANDLERS: AtomicBool = AtomicBool::new(false);
+
+/// Whether handlers that programs set are entered through our stub also where nobody subscribes.
+#[inline(always)]
+pub(crate) fn owns_handlers() -> bool {
+    OWN_HANDLERS.load(Ordering::Relaxed)
+}
+
+/// The flags that this kernel knows; it forgets the others (kernel/signal.c, `do_sigaction`, since 5.11).
+static FLAGS: AtomicU64 = AtomicU64::new(u64::MAX);
+/// The mask of `UAPI_SA_FLAGS` of a kernel that forgets: include/linux/signal_types.h.
+const KNOWN_FLAGS: u64 = 0xdc00_0807;
+const UNBLOCKABLE: u64 = sys::bit(libc::SIGKILL) | sys::bit(libc::SIGSTOP);
+
+/// As the kernel keeps it: what it does not know or never blocks is gone.
+fn normal(action: &Action) -> KernelAction {
+    let mut action = KernelAction::from(*action);
+    action.flags &= FLAGS.load(Ordering::Relaxed);
+    action.mask &= !UNBLOCKABLE;
+    action
+}
+
+/// Sets the action of a signal when `new` is given; the action that it had before. Meant for callers that
+/// expect sigaction(2) and nothing else: they see their own actions, on every thread, whoever subscribes.
+///
+/// Subscribers of the same signal go first, and the action set here is what stands behind them.
+///
+/// # Errors
+/// `EINVAL` for a number that is none, and for SIGKILL and SIGSTOP; `ENOMEM` after four million different
+/// actions. On an error nothing has changed.
+///
+/// # Async-signal safety
+/// Yes.
+///
+/// # References
+/// sigaction(2); kernel/signal.c, `do_sigaction`.
+///
+/// # Examples
+/// See [`Action`].
+pub fn sigaction(signal: i32, new: Option<&Action>) -> Result<Action, i32> {
+    if !(1..=64).contains(&signal) {
+        return Err(libc::EINVAL);
+    }
+    let slot = engine::get().slot(signal);
+    if sys::arch::is_borrowed() {
+        return borrowed(slot, signal, new);
+    }
+    match new {
+        None => query(slot, signal),
+        Some(new) => set(slot, signal, normal(new)),
+    }
+    .map(Action::from)
+}
+
+fn query(slot: &Slot, signal: i32) -> Result<KernelAction, i32> {
+    loop {
+        let word = slot.behind.get();
+        // A handler that is to be reset is reset by the kernel, which tells nobody.
+        if word.is_owned() || (word.is_known() && !word.action().has(libc::SA_RESETHAND)) {
+            return Ok(*word.action());
+        }
+        let actual = sys::sigaction(signal, None)?;
+        if actual.is_ours() {
+            if slot.behind.get() == word {
+                // Just given up, and about to be replaced in the kernel.
+                return Ok(*word.action());
+            }
+            continue;
+        }
+        if let Some(index) = interned::intern(&actual) {
+            slot.behind.note(word, index);
+        }
+        return Ok(actual);
+    }
+}
+
+fn set(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction, i32> {
+    if owns_handlers() && !slot.behind.get().is_owned() {
+        adopt(slot, signal)?;
+    }
+    loop {
+        let word = slot.behind.get();
+        if word.is_owned() {
+            if let Some(old) = set_virtual(slot, signal, word, &new)? {
+                return Ok(old);
+            }
+        } else if let Some(begun) = slot.behind.begin(word) {
+            return set_direct(slot, signal, begun, &new);
+        }
+    }
+}
+
+/// Makes a signal owned that nobody subscribes to. Its handler, if it has one, is replaced by our stub.
+fn adopt(slot: &Slot, signal: i32) -> Result<(), i32> {
+    if UNBLOCKABLE & sys::bit(signal) != 0 {
+        return Err(libc::EINVAL);
+    }
+    loop {
+        let word = slot.behind.get();
+        if word.is_owned() {
+            return Ok(());
+        }
+        let actual = sys::sigaction(signal, None)?;
+        if actual.is_ours() {
+            continue; // A subscription that begins or ends: the word tells in a moment.
+        }
+        let index = interned::intern(&actual).ok_or(libc::ENOMEM)?;
+        if slot.behind.adopt_after(word, index) {
+            if actual.is_handler() {
+                settle(slot, signal);
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Sets the virtual action, and what follows from it in the kernel if that changes. `None` if the word is
+/// not `seen` any more.
+fn set_virtual(
+    slot: &Slot,
+    signal: i32,
+    seen: Word,
+    new: &KernelAction,
+) -> Result<Option<KernelAction>, i32> {
+    let index = interned::intern(new).ok_or(libc::ENOMEM)?;
+    let before = slot.desired(signal, seen);
+    let Some(now) = slot.behind.set(seen, index) else { return Ok(None) };
+    if slot.desired(signal, now) != before {
+        settle(slot, signal);
+    }
+    Ok(Some(*seen.action()))
+}
+
+fn set_direct(
+    slot: &Slot,
+    signal: i32,
+    begun: Word,
+    new: &KernelAction,
+) -> Result<KernelAction, i32> {
+    let replaced = match sys::sigaction(signal, Some(new)) {
+        Ok(replaced) => replaced,
+        Err(errno) => {
+            slot.behind.end(begun, None);
+            return Err(errno);
+        }
+    };
+    let Some(owned) = slot.behind.end(begun, interned::intern(new)) else {
+        // Our stub is there while a subscription ends, which leaves what it finds now alone.
+        return Ok(if replaced.is_ours() { *begun.action() } else { replaced });
+    };
+    // The signal has become owned in between, before or after the kernel had the new action. It is made the
+    // virtual one now, as if this call had come later.
+    let mut word = owned;
+    loop {
+        if !word.is_owned() {
+            return Ok(if replaced.is_ours() { *begun.action() } else { replaced });
+        }
+        let index = interned::intern(new).ok_or(libc::ENOMEM)?;
+        let old = *word.action();
+        if slot.behind.set(word, index).is_some() {
+            settle(slot, signal);
+            return Ok(if old == *new && !replaced.is_ours() { replaced } else { old });
+        }
+        word = slot.behind.get();
+    }
+}
+
+/// Makes the kernel's action what follows from the word.
+pub(crate) fn settle(slot: &Slot, signal: i32) {
+    loop {
+        let word = slot.behind.get();
+        let _replaced = sys::sigaction(signal, Some(&slot.desired(signal, word)));
+        if slot.behind.get() == word {
+            return;
+        }
+    }
+}
+
+/// As `settle`, if the word is not `seen` any more, for which the kernel is right.
+pub(crate) fn settle_after(slot: &Slot, signal: i32, seen: Word) {
+    if slot.behind.get() != seen {
+        settle(slot, signal);
+    }
+}
+
+/// Uses up a handler with `SA_RESETHAND`: the action becomes the default, its flags and its mask stay
+/// (kernel/signal.c, `get_signal`). Whether it was this call that did it.
+pub(crate) fn spend(slot: &Slot, signal: i32, seen: Word) -> bool {
+    let spent = KernelAction { handler: libc::SIG_DFL, ..*seen.action() };
+    // Without room the handler keeps its place: called again, rather than never.
+    let Some(index) = interned::intern(&spent) else { return true };
+    if slot.behind.set(seen, index).is_none() {
+        return false;
+    }
+    if seen.is_owned() && !slot.is_wanted() {
+        settle(slot, signal);
+    }
+    true
+}
+
+/// In a `vfork` child, which has the memory of its parent and actions of its own: the kernel is changed, the
+/// table is not.
+fn borrowed(slot: &Slot, signal: i32, new: Option<&Action>) -> Result<Action, i32> {
+    let actual = match new {
+        Some(new) => sys::sigaction(signal, Some(&KernelAction::from(*new)))?,
+        None => sys::sigaction(signal, None)?,
+    };
+    Ok(if actual.is_ours() { *slot.behind.get().action() } else { actual }.into())
+}
+
+/// Has handlers entered through sigplane's stub from now on, also where nobody subscribes: so that they
+/// are counted, and held back by deferrals. Handlers that are there already are taken now.
+///
+/// # Async-signal safety
+/// Yes.
+///
+/// # Examples
+/// ```
+/// sigplane::legacy::own_handlers();
+/// ```
+pub fn own_handlers() {
+    OWN_HANDLERS.store(true, Ordering::SeqCst);
+    for signal in (1..=64).filter(|signal| sys::bit(*signal) & (UNBLOCKABLE | sys::LIBC_BITS) == 0)
+    {
+        let _adopted = adopt(engine::get().slot(signal), signal);
+    }
+}
+
+/// What a process is told that has its signals owned by the shim from its very start.
+///
+/// * The kernel is asked which flags it knows, with a real-time signal whose action is then put back.
+/// * Threads that attach keep the alternate stack that they have.
+///
+/// Called once, by the loading thread, before there is another. Returns the restorer that libc gives to the
+/// kernel, if `set` (libc's own `sigaction`, which sets the action of a signal) can be used to see it.
+#[doc(hidden)]
+pub fn start(set_default: impl FnOnce(i32)) -> usize {
+    let engine = engine::started();
+    engine.set_posix();
+    let signal = 64;
+    let Ok(before) = sys::sigaction(signal, None) else { return 0 };
+    if before.is_handler() {
+        return before.restorer;
+    }
+    let all = KernelAction { flags: !sys::SA_RESTORER & 0xffff_ffff, ..KernelAction::DEFAULT };
+    let _set = sys::sigaction(signal, Some(&all));
+    if sys::sigaction(signal, None).is_ok_and(|kept| kept.flags != all.flags) {
+        FLAGS.store(KNOWN_FLAGS, Ordering::Relaxed);
+    }
+    set_default(signal);
+    let libc = sys::sigaction(signal, None).map_or(0, |action| action.restorer);
+    let _set = sys::sigaction(signal, Some(&before));
+    libc
+}
+
+/// For `exec`: gives the kernel, for the new program, what the program has set where it was ignored and
+/// somebody subscribes, since caught signals are reset and ignored ones are not (execve(2)). The signals
+/// that were changed, for [`exec_failed`].
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn about_to_exec() -> u64 {
+    let mut changed = 0;
+    for signal in 1..=64 {
+        let word = engine::get().slot(signal).behind.get();
+        if word.is_owned()
+            && word.action().handler == libc::SIG_IGN
+            && sys::sigaction(signal, None).is_ok_and(|action| action.is_ours())
+            && sys::sigaction(signal, Some(word.action())).is_ok()
+        {
+            changed |= sys::bit(signal);
+        }
+    }
+    changed
+}
+
+/// Undoes [`about_to_exec`] in a process that goes on after all.
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn exec_failed(changed: u64) {
+    for signal in (1..=64).filter(|signal| sys::bit(*signal) & changed != 0) {
+        settle(engine::get().slot(signal), signal);
+    }
+}
+
+/// Puts the kernel right where libc has changed it without telling, and put it back with a restorer of its
+/// own (`system`, for SIGINT and SIGQUIT).
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn recheck(signal: i32) {
+    let slot = engine::get().slot(signal);
+    if slot.behind.get().is_owned() && !sys::arch::is_borrowed() {
+        settle(slot, signal);
+    }
+}
+
+/// Whether the action of a signal is virtual now.
+#[doc(hidden)]
+pub fn is_owned(signal: i32) -> bool {
+    (1..=64).contains(&signal) && engine::get().slot(signal).behind.get().is_owned()
+}
+
+/// Whether the caller is a child of [`vfork_stub`]: memory and thread are its parent's.
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn is_borrowed() -> bool {
+    sys::arch::is_borrowed()
+}
+
+/// Where a function is that does what vfork(2) does, and has sigplane know the child for one. It has to be
+/// jumped to: it returns twice.
+#[doc(hidden)]
+pub fn vfork_stub() -> usize {
+    sys::arch::sigplane0_vfork as *const () as usize
+}
+
+/// What the kernel says about memory that somebody names.
+#[doc(hidden)]
+pub mod memory {
+    use crate::sys;
+
+    /// Whether eight bytes at `at` can be read.
+    ///
+    /// # Async-signal safety
+    /// Yes.
+    pub fn is_readable(at: usize) -> bool {
+        sys::is_readable(at)
+    }
+
+    /// Whether eight bytes at `at` can be written. Overwrites them.
+    ///
+    /// # Async-signal safety
+    /// Yes.
+    pub fn is_writable(at: usize) -> bool {
+        sys::is_writable(at)
+    }
+}
