@@ -24,7 +24,7 @@ use crate::sys::{self, KernelAction};
 use crate::table::disposition::Word;
 use crate::table::interned;
 use crate::table::slot::Slot;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicPtr, AtomicU64};
 
 /// An action of sigaction(2) as the kernel has it.
 ///
@@ -149,7 +149,7 @@ fn set(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction, i32>
                 return Ok(old);
             }
         } else if let Some(begun) = slot.behind.begin(word) {
-            return set_direct(slot, signal, begun, &new);
+            return set_direct(slot, signal, begun, word.is_known(), &new);
         }
     }
 }
@@ -171,7 +171,7 @@ fn adopt(slot: &Slot, signal: i32) -> Result<(), i32> {
         let index = interned::intern(&actual).ok_or(libc::ENOMEM)?;
         if slot.behind.adopt_after(word, index) {
             if actual.is_handler() {
-                settle(slot, signal);
+                let _replaced = settle(slot, signal);
             }
             return Ok(());
         }
@@ -190,7 +190,10 @@ fn set_virtual(
     let before = slot.desired(signal, seen);
     let Some(now) = slot.behind.set(seen, index) else { return Ok(None) };
     if slot.desired(signal, now) != before {
-        settle(slot, signal);
+        let replaced = settle(slot, signal);
+        if replaced != before && !replaced.is_ours() {
+            taken_over(signal, &replaced);
+        }
     }
     Ok(Some(*seen.action()))
 }
@@ -199,10 +202,17 @@ fn set_direct(
     slot: &Slot,
     signal: i32,
     begun: Word,
+    was_known: bool,
     new: &KernelAction,
 ) -> Result<KernelAction, i32> {
     let replaced = match sys::sigaction(signal, Some(new)) {
-        Ok(replaced) => replaced,
+        Ok(replaced) => {
+            let expected = begun.action();
+            if was_known && replaced != *expected && !expected.has(libc::SA_RESETHAND) {
+                taken_over(signal, &replaced);
+            }
+            replaced
+        }
         Err(errno) => {
             slot.behind.end(begun, None);
             return Err(errno);
@@ -222,28 +232,50 @@ fn set_direct(
         let index = interned::intern(new).ok_or(libc::ENOMEM)?;
         let old = *word.action();
         if slot.behind.set(word, index).is_some() {
-            settle(slot, signal);
+            let _replaced = settle(slot, signal);
             return Ok(if old == *new && !replaced.is_ours() { replaced } else { old });
         }
         word = slot.behind.get();
     }
 }
 
-/// Makes the kernel's action what follows from the word.
-pub(crate) fn settle(slot: &Slot, signal: i32) {
+/// Makes the kernel's action what follows from the word. What it was.
+pub(crate) fn settle(slot: &Slot, signal: i32) -> KernelAction {
+    let mut first = None;
     loop {
         let word = slot.behind.get();
-        let _replaced = sys::sigaction(signal, Some(&slot.desired(signal, word)));
+        let desired = slot.desired(signal, word);
+        let replaced = sys::sigaction(signal, Some(&desired)).unwrap_or(desired);
+        let first = *first.get_or_insert(replaced);
         if slot.behind.get() == word {
-            return;
+            return first;
         }
+    }
+}
+
+static TAKEN_OVER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Has `tell` called, with the signal and the handler, when an action is found that nobody has set through
+/// sigplane: it may run inside handlers.
+#[doc(hidden)]
+pub fn on_taken_over(tell: fn(i32, usize)) {
+    TAKEN_OVER.store(tell as *mut (), Ordering::Release);
+}
+
+#[cold]
+fn taken_over(signal: i32, found: &KernelAction) {
+    let tell = TAKEN_OVER.load(Ordering::Acquire);
+    if !tell.is_null() {
+        // SAFETY: stored by `on_taken_over`.
+        let tell = unsafe { core::mem::transmute::<*mut (), fn(i32, usize)>(tell) };
+        tell(signal, found.handler);
     }
 }
 
 /// As `settle`, if the word is not `seen` any more, for which the kernel is right.
 pub(crate) fn settle_after(slot: &Slot, signal: i32, seen: Word) {
     if slot.behind.get() != seen {
-        settle(slot, signal);
+        let _replaced = settle(slot, signal);
     }
 }
 
@@ -257,7 +289,7 @@ pub(crate) fn spend(slot: &Slot, signal: i32, seen: Word) -> bool {
         return false;
     }
     if seen.is_owned() && !slot.is_wanted() {
-        settle(slot, signal);
+        let _replaced = settle(slot, signal);
     }
     true
 }
@@ -346,7 +378,7 @@ pub fn about_to_exec() -> u64 {
 #[doc(hidden)]
 pub fn exec_failed(changed: u64) {
     for signal in (1..=64).filter(|signal| sys::bit(*signal) & changed != 0) {
-        settle(engine::get().slot(signal), signal);
+        let _replaced = settle(engine::get().slot(signal), signal);
     }
 }
 
@@ -359,8 +391,18 @@ pub fn exec_failed(changed: u64) {
 pub fn recheck(signal: i32) {
     let slot = engine::get().slot(signal);
     if slot.behind.get().is_owned() && !sys::arch::is_borrowed() {
-        settle(slot, signal);
+        let _replaced = settle(slot, signal);
     }
+}
+
+/// The handler that a program has set, as far as the table knows without asking the kernel; 0 if none.
+#[doc(hidden)]
+pub fn known_handler(signal: i32) -> usize {
+    if !(1..=64).contains(&signal) {
+        return 0;
+    }
+    let word = engine::get().slot(signal).behind.get();
+    if word.is_handler() { word.action().handler } else { 0 }
 }
 
 /// Whether the action of a signal is virtual now.

@@ -6,7 +6,7 @@
 //! # Safety
 //! Every function has the contract of libc's function of its name.
 
-use compat::shim::{actions, masks, objects, programs, raw, threads, waits};
+use compat::shim::{actions, masks, objects, programs, raw, stacks, threads, waits};
 use core::arch::naked_asm;
 
 /// A function that jumps to another.
@@ -61,6 +61,7 @@ jump! {
     system => programs::system,
     pthread_create => threads::pthread_create,
     dlclose => objects::dlclose,
+    sigaltstack => stacks::sigaltstack,
 }
 
 /// The functions with a list of arguments: those in registers are put below those on the stack, which makes

@@ -5,6 +5,7 @@
 
 use super::user::{self, Stack};
 use super::{answer, fail, is_internal, is_valid, masks, restorer};
+use crate::journal::{self, Call, Kind};
 use core::ffi::{c_int, c_ulong};
 use sigplane::legacy::{self, Action};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,16 +39,20 @@ fn with_restorer(handler: usize, flags: c_int, mask: u64) -> Action {
 }
 
 /// Sets and remembers who did it.
-fn set(signal: c_int, new: Option<&Action>, stack: Stack) -> Result<Action, i32> {
+#[inline(always)]
+fn set(call: Call, signal: c_int, new: Option<&Action>, stack: Stack) -> Result<Action, i32> {
     let old = legacy::sigaction(signal, new)?;
     if let Some(new) = new {
-        note(signal, &old, new, stack);
+        // SAFETY: where the caller's return address is.
+        let caller = unsafe { stack.read() };
+        if legacy::is_borrowed() {
+            journal::note(Kind::Borrowed, signal, caller, new.handler as u64);
+        } else {
+            journal::changed(call, signal, &old, new, caller);
+        }
     }
     Ok(old)
 }
-
-/// Tells the journal.
-fn note(_signal: c_int, _old: &Action, _new: &Action, _stack: Stack) {}
 
 /// sigaction(2). glibc checks the number first; everything else is the kernel's order: the new action is
 /// read, set, and then the old one written, whose failure undoes nothing (kernel/signal.c, `rt_sigaction`).
@@ -81,7 +86,7 @@ unsafe fn exchange(
     let act = unsafe { user::read_if(act, stack) }?;
     let [first, ..] = act.map_or([0; 16], |act| act.mask);
     let new = act.map(|act| with_restorer(act.handler, act.flags, first));
-    let before = set(signal, new.as_ref(), stack)?;
+    let before = set(Call::Sigaction, signal, new.as_ref(), stack)?;
     let mut mask = [0; 16];
     mask[0] = before.mask;
     let Action { handler, flags, restorer, .. } = before;
@@ -113,7 +118,7 @@ pub extern "C" fn signal(signal: c_int, new: usize, stack: Stack) -> usize {
     let set = checked(signal, new).and_then(|()| {
         let restart = INTERRUPTS.load(Ordering::Relaxed) & bit(signal) == 0;
         let flags = if restart { libc::SA_RESTART } else { 0 };
-        set(signal, Some(&with_restorer(new, flags, bit(signal))), stack)
+        set(Call::Signal, signal, Some(&with_restorer(new, flags, bit(signal))), stack)
     });
     handler(set)
 }
@@ -124,7 +129,7 @@ pub extern "C" fn sysv_signal(signal: c_int, new: usize, stack: Stack) -> usize 
     const SA_INTERRUPT: c_int = 0x2000_0000;
     let set = checked(signal, new).and_then(|()| {
         let flags = libc::SA_RESETHAND | libc::SA_NODEFER | SA_INTERRUPT;
-        set(signal, Some(&with_restorer(new, flags, 0)), stack)
+        set(Call::SysvSignal, signal, Some(&with_restorer(new, flags, 0)), stack)
     });
     handler(set)
 }
@@ -137,7 +142,7 @@ pub extern "C" fn sigset(signal: c_int, new: usize, stack: Stack) -> usize {
             let now = legacy::sigaction(signal, None)?;
             return Ok((before, now.handler));
         }
-        let old = set(signal, Some(&with_restorer(new, 0, 0)), stack)?;
+        let old = set(Call::Sigset, signal, Some(&with_restorer(new, 0, 0)), stack)?;
         let before = masks::change(libc::SIG_UNBLOCK, Some(bit(signal)))?;
         Ok((before, old.handler))
     });
@@ -153,7 +158,8 @@ pub extern "C" fn sigignore(signal: c_int, stack: Stack) -> c_int {
     if !is_valid(signal) {
         return fail(libc::EINVAL);
     }
-    answer(set(signal, Some(&with_restorer(libc::SIG_IGN, 0, 0)), stack).map(|_| ()))
+    let ignore = with_restorer(libc::SIG_IGN, 0, 0);
+    answer(set(Call::Sigignore, signal, Some(&ignore), stack).map(|_| ()))
 }
 
 /// `siginterrupt`: sysdeps/posix/sigintr.c.
@@ -170,7 +176,7 @@ pub extern "C" fn siginterrupt(signal: c_int, interrupt: c_int, stack: Stack) ->
             INTERRUPTS.fetch_and(!bit(signal), Ordering::Relaxed);
             flags | libc::SA_RESTART
         };
-        set(signal, Some(&with_restorer(now.handler, flags, now.mask)), stack)
+        set(Call::Siginterrupt, signal, Some(&with_restorer(now.handler, flags, now.mask)), stack)
     });
     answer(result.map(|_| ()))
 }
@@ -211,7 +217,7 @@ pub unsafe extern "C" fn sigvec(
             let flags = flags.fold(restart, |flags, (_, sa)| flags | sa);
             with_restorer(new.handler, flags, u64::from(new.mask as u32))
         });
-        let before = set(signal, action.as_ref(), stack)?;
+        let before = set(Call::Sigvec, signal, action.as_ref(), stack)?;
         let flags = before.flags as c_int;
         let interrupt = if flags & libc::SA_RESTART == 0 { SV_INTERRUPT } else { 0 };
         let kept = PAIRS.iter().filter(|(_, sa)| flags & sa != 0);
@@ -243,7 +249,7 @@ pub(super) unsafe fn raw(
         // libc's: its handler is not to be virtual.
         return Err(libc::ENOSYS);
     }
-    let before = set(signal, act.as_ref(), stack)?;
+    let before = set(Call::Kernel, signal, act.as_ref(), stack)?;
     // SAFETY: the caller's promise.
     unsafe { user::write_if(old, before, stack) }
 }

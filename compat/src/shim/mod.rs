@@ -4,7 +4,7 @@
 //! * `actions` — dispositions: `sigaction`, `signal` and their elder relatives.
 //! * `masks` — what threads block. `waits` — calls that have a mask for the time of a wait.
 //! * `programs` — `exec`, `posix_spawn`, `system`: what a new program inherits. `threads` — `pthread_create`.
-//! * `objects` — `dlclose`. `raw` — `syscall`.
+//! * `objects` — `dlclose`. `stacks` — `sigaltstack`. `raw` — `syscall`.
 //! * `real` — libc's own functions. `user` — memory that a caller names, which may not be there.
 //!
 //! `design/shim.md` says how it fits together, `design/libc-functions.md` why each function is here or is not.
@@ -21,10 +21,13 @@ pub mod objects;
 pub mod programs;
 pub mod raw;
 mod real;
+pub mod stacks;
 pub mod threads;
 mod user;
 pub mod waits;
 
+use crate::journal::{self, Kind};
+use sigplane::legacy;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What libc gives the kernel for handlers to return to.
@@ -41,15 +44,17 @@ fn restorer() -> usize {
 pub extern "C" fn start() {
     real::resolve();
     real::SYSCALL.address();
-    let restorer = sigplane::legacy::start(|signal| {
+    let restorer = legacy::start(|signal| {
         real::set_default(signal);
     });
     RESTORER.store(restorer, Ordering::Relaxed);
+    journal::start();
+    legacy::on_taken_over(|signal, handler| journal::note(Kind::TakenOver, signal, handler, 0));
     // SAFETY: the loading thread is the only one, and the name ends in a zero byte.
     let own = unsafe { libc::getenv(c"SIGPLANE_OWN".as_ptr()) };
     // SAFETY: what getenv returns is null or a string of at least its end.
     if !own.is_null() && unsafe { own.read() } != b'0' as libc::c_char {
-        sigplane::legacy::own_handlers();
+        legacy::own_handlers();
     }
 }
 

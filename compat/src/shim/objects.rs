@@ -1,7 +1,9 @@
 //! dlclose(3).
 
 use super::real::call;
+use crate::journal::{self, Kind};
 use core::ffi::{c_int, c_void};
+use sigplane::legacy;
 
 /// dlclose(3). Nothing is changed for the program: a handler in an object that is gone stays what it is. But it
 /// is noted, for whoever asks.
@@ -9,5 +11,30 @@ use core::ffi::{c_int, c_void};
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn dlclose(object: *mut c_void) -> c_int {
-    call!(dlclose(object))
+    let before = loaded_handlers();
+    let failed: c_int = call!(dlclose(object));
+    for signal in (1..=64).filter(|signal| before & 1 << (signal - 1) != 0) {
+        let handler = legacy::known_handler(signal);
+        if handler != 0 && !is_loaded(handler) {
+            journal::note(Kind::Unloaded, signal, handler, 0);
+        }
+    }
+    failed
+}
+
+/// The signals whose handlers are in objects that are there.
+fn loaded_handlers() -> u64 {
+    let is_there = |signal: &i32| {
+        let handler = legacy::known_handler(*signal);
+        handler != 0 && is_loaded(handler)
+    };
+    (1..=64).filter(is_there).fold(0, |all, signal| all | 1 << (signal - 1))
+}
+
+/// Whether an address is in an object that the loader knows.
+fn is_loaded(address: usize) -> bool {
+    // SAFETY: all zero bytes are such a structure.
+    let mut about: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: dladdr takes any address.
+    unsafe { libc::dladdr(address as *const c_void, &raw mut about) != 0 }
 }

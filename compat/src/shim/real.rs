@@ -82,6 +82,7 @@ mod statics {
         posix_spawnp: fn(*mut libc::pid_t, *const c_char, *const libc::posix_spawn_file_actions_t, *const libc::posix_spawnattr_t, Argv, Argv) -> c_int;
         system: fn(*const c_char) -> c_int;
         pthread_create: fn(*mut libc::pthread_t, *const libc::pthread_attr_t, extern "C" fn(*mut c_void) -> *mut c_void, *mut c_void) -> c_int;
+        sigaltstack: fn(*const libc::stack_t, *mut libc::stack_t) -> c_int;
         dlclose: fn(*mut c_void) -> c_int;
     }
 }
