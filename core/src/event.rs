@@ -89,6 +89,24 @@ unsafe impl Sync for RawEvent {}
 pub struct Event(RawEvent);
 
 impl Event {
+    /// The event of `info`, which a handler that is not sigplane's has received, as if it had arrived here and
+    /// now. `None` when `info` names no signal.
+    ///
+    /// # Async-signal safety
+    /// Yes.
+    ///
+    /// # Examples
+    /// ```
+    /// // SAFETY: all zero bytes are a `siginfo_t`, of no signal.
+    /// let nothing: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    /// assert!(sigplane::Event::received(&nothing).is_none());
+    /// ```
+    #[must_use]
+    pub fn received(info: &libc::siginfo_t) -> Option<Self> {
+        Signal::try_from(info.si_signo).ok()?;
+        Some(Self::from_raw(stamp::Stamp::now(crate::sys::gettid()).event(info)))
+    }
+
     /// The event that a handler recorded as `raw`.
     pub(crate) fn from_raw(raw: RawEvent) -> Event {
         Event(raw)

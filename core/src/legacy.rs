@@ -322,6 +322,28 @@ pub fn own_handlers() {
     }
 }
 
+/// An action as the kernel would keep it, for as long as the process lives; equal ones are one. `None` when
+/// there are too many different ones.
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn keep(action: &Action) -> Option<&'static Action> {
+    let kept = core::ptr::from_ref(interned::action(interned::intern(&normal(action))?));
+    // SAFETY: both have the same four words in the same order (asserted below), and it stays.
+    Some(unsafe { &*kept.cast::<Action>() })
+}
+
+const _: () = {
+    assert!(size_of::<Action>() == size_of::<KernelAction>());
+    assert!(core::mem::offset_of!(Action, handler) == core::mem::offset_of!(KernelAction, handler));
+    assert!(core::mem::offset_of!(Action, flags) == core::mem::offset_of!(KernelAction, flags));
+    assert!(
+        core::mem::offset_of!(Action, restorer) == core::mem::offset_of!(KernelAction, restorer)
+    );
+    assert!(core::mem::offset_of!(Action, mask) == core::mem::offset_of!(KernelAction, mask));
+};
+
 /// What a process is told that has its signals owned by the shim from its very start.
 ///
 /// * The kernel is asked which flags it knows, with a real-time signal whose action is then put back.

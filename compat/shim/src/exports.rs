@@ -4,9 +4,10 @@
 //! of the next one): who has set a handler is worth knowing, and memory in that page is certainly there.
 //!
 //! # Safety
-//! Every function has the contract of libc's function of its name.
+//! Every function has the contract of libc's function of its name (or HotSpot's).
+#![allow(non_snake_case)]
 
-use compat::shim::{actions, masks, objects, programs, raw, stacks, threads, waits};
+use compat::shim::{actions, jvm, masks, objects, programs, raw, stacks, threads, waits};
 use core::arch::naked_asm;
 
 /// A function that jumps to another.
@@ -62,6 +63,8 @@ jump! {
     pthread_create => threads::pthread_create,
     dlclose => objects::dlclose,
     sigaltstack => stacks::sigaltstack,
+    JVM_begin_signal_setting => jvm::begin, JVM_end_signal_setting => jvm::end,
+    JVM_get_signal_action => jvm::get_action,
 }
 
 /// The functions with a list of arguments: those in registers are put below those on the stack, which makes

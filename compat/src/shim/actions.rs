@@ -4,7 +4,7 @@
 //! through a preloaded `sigaction`, which is why every one of them is here.
 
 use super::user::{self, Stack};
-use super::{answer, fail, is_internal, is_valid, masks, restorer};
+use super::{answer, fail, is_internal, is_valid, jvm, masks, restorer};
 use crate::journal::{self, Call, Kind};
 use core::ffi::{c_int, c_ulong};
 use sigplane::legacy::{self, Action};
@@ -28,6 +28,31 @@ pub struct LibcAction {
 
 const _: () = assert!(size_of::<LibcAction>() == size_of::<libc::sigaction>());
 
+impl LibcAction {
+    pub(super) const DEFAULT: Self = Self { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
+}
+
+impl From<Action> for LibcAction {
+    fn from(action: Action) -> Self {
+        let Action { handler, flags, restorer, mask: first } = action;
+        let mut mask = [0; 16];
+        mask[0] = first;
+        Self { handler, mask, flags: flags as c_int, restorer }
+    }
+}
+
+/// What glibc reads of one that is to be set: the restorer, and what is in front of it to align it, need not be
+/// there.
+#[repr(C, packed(4))]
+#[derive(Clone, Copy)]
+pub struct Given {
+    handler: usize,
+    mask: [u64; 16],
+    flags: c_int,
+}
+
+const _: () = assert!(size_of::<Given>() == 140);
+
 /// A set of one signal.
 fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
@@ -41,7 +66,7 @@ fn with_restorer(handler: usize, flags: c_int, mask: u64) -> Action {
 /// Sets and remembers who did it.
 #[inline(always)]
 fn set(call: Call, signal: c_int, new: Option<&Action>, stack: Stack) -> Result<Action, i32> {
-    let old = legacy::sigaction(signal, new)?;
+    let old = jvm::sigaction(signal, new)?;
     if let Some(new) = new {
         // SAFETY: where the caller's return address is.
         let caller = unsafe { stack.read() };
@@ -62,7 +87,7 @@ fn set(call: Call, signal: c_int, new: Option<&Action>, stack: Stack) -> Result<
 /// caller's return address is.
 pub unsafe extern "C" fn sigaction(
     signal: c_int,
-    act: *const LibcAction,
+    act: *const Given,
     old: *mut LibcAction,
     stack: Stack,
 ) -> c_int {
@@ -78,22 +103,17 @@ pub unsafe extern "C" fn sigaction(
 #[inline(always)]
 unsafe fn exchange(
     signal: c_int,
-    act: *const LibcAction,
+    act: *const Given,
     old: *mut LibcAction,
     stack: Stack,
 ) -> Result<(), i32> {
     // SAFETY: the caller's promise; an action may have any bytes.
     let act = unsafe { user::read_if(act, stack) }?;
-    let [first, ..] = act.map_or([0; 16], |act| act.mask);
-    let new = act.map(|act| with_restorer(act.handler, act.flags, first));
+    let new =
+        act.map(|Given { handler, mask: [first, ..], flags }| with_restorer(handler, flags, first));
     let before = set(Call::Sigaction, signal, new.as_ref(), stack)?;
-    let mut mask = [0; 16];
-    mask[0] = before.mask;
-    let Action { handler, flags, restorer, .. } = before;
     // SAFETY: the caller's promise.
-    unsafe {
-        user::write_if(old, LibcAction { handler, mask, flags: flags as c_int, restorer }, stack)
-    }
+    unsafe { user::write_if(old, LibcAction::from(before), stack) }
 }
 
 /// The signals for which `siginterrupt` has said that calls are to be interrupted: glibc's hidden state of
@@ -139,7 +159,7 @@ pub extern "C" fn sigset(signal: c_int, new: usize, stack: Stack) -> usize {
     let result = checked(signal, new).and_then(|()| {
         if new == SIG_HOLD {
             let before = masks::change(libc::SIG_BLOCK, Some(bit(signal)))?;
-            let now = legacy::sigaction(signal, None)?;
+            let now = jvm::sigaction(signal, None)?;
             return Ok((before, now.handler));
         }
         let old = set(Call::Sigset, signal, Some(&with_restorer(new, 0, 0)), stack)?;
@@ -167,7 +187,7 @@ pub extern "C" fn siginterrupt(signal: c_int, interrupt: c_int, stack: Stack) ->
     if !is_valid(signal) {
         return fail(libc::EINVAL);
     }
-    let result = legacy::sigaction(signal, None).and_then(|now| {
+    let result = jvm::sigaction(signal, None).and_then(|now| {
         let flags = now.flags as c_int;
         let flags = if interrupt != 0 {
             INTERRUPTS.fetch_or(bit(signal), Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //! * `masks` — what threads block. `waits` — calls that have a mask for the time of a wait.
 //! * `programs` — `exec`, `posix_spawn`, `system`: what a new program inherits. `threads` — `pthread_create`.
 //! * `objects` — `dlclose`. `stacks` — `sigaltstack`. `raw` — `syscall`.
+//! * `jvm` — what HotSpot asks of a library that shares signals with it.
 //! * `real` — libc's own functions. `user` — memory that a caller names, which may not be there.
 //!
 //! `design/shim.md` says how it fits together, `design/libc-functions.md` why each function is here or is not.
@@ -16,6 +17,7 @@
 //! and of `programs` the `exec` family.
 
 pub mod actions;
+pub mod jvm;
 pub mod masks;
 pub mod objects;
 pub mod programs;

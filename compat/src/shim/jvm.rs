@@ -1,0 +1,126 @@
+//! The agreement between HotSpot and `libjsig.so`, which we stand in for.
+//!
+//! A Java VM has to see the faults of its own code first: an implicit null check is a SIGSEGV. It asks for that
+//! itself: if the process has functions of these names, the VM calls `JVM_begin_signal_setting`, sets its
+//! handlers for faults and a few others, and calls `JVM_end_signal_setting`. From then on what anybody else
+//! sets for these signals is kept aside as the *program's* action, with exact read-back, and the VM's handler
+//! stays. Of a signal that is not its own the VM asks `JVM_get_signal_action`, and calls that handler itself.
+//! (HotSpot src/hotspot/os/posix/signals_posix.cpp; the semantics are those of
+//! src/java.base/unix/native/libjsig/jsig.c, except that `SA_RESETHAND` is honoured once and atomically.)
+//!
+//! Nothing changes in a process in which no VM asks.
+//!
+//! # Async-signal safety
+//! Yes, all of it.
+
+use super::actions::LibcAction;
+use core::cell::UnsafeCell;
+use core::ffi::c_int;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use sigplane::legacy::{self, Action};
+
+/// The thread that is setting the VM's handlers.
+static SETTING: AtomicI32 = AtomicI32::new(0);
+/// The VM has set them.
+static DONE: AtomicBool = AtomicBool::new(false);
+/// The signals that are the VM's: bit n - 1 for signal n.
+static OWNED: AtomicU64 = AtomicU64::new(0);
+/// What stands aside for each of them.
+static PROGRAM: [AtomicPtr<Action>; 65] = [const { AtomicPtr::new(ptr::null_mut()) }; 65];
+
+std::thread_local! {
+    /// What the VM is shown. It looks at it at once, on the same thread.
+    static SHOWN: UnsafeCell<LibcAction> = const { UnsafeCell::new(LibcAction::DEFAULT) };
+}
+
+/// `JVM_begin_signal_setting`.
+pub extern "C" fn begin() {
+    SETTING.store(tid(), Ordering::SeqCst);
+}
+
+/// `JVM_end_signal_setting`.
+pub extern "C" fn end() {
+    DONE.store(true, Ordering::SeqCst);
+    SETTING.store(0, Ordering::SeqCst);
+}
+
+fn tid() -> i32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// `JVM_get_signal_action`: the program's action for a signal of the VM's, to be called or not; null for others.
+pub extern "C" fn get_action(signal: c_int) -> *mut LibcAction {
+    let Some(place) = place(signal) else { return ptr::null_mut() };
+    loop {
+        let seen = place.load(Ordering::Acquire);
+        // SAFETY: null, or an action that is kept for ever.
+        let Some(action) = (unsafe { seen.as_ref() }) else { return ptr::null_mut() };
+        let once = action.handler > libc::SIG_IGN
+            && action.flags & u64::from(libc::SA_RESETHAND as u32) != 0;
+        let spent = Action { handler: libc::SIG_DFL, ..*action };
+        let (set, failed) = (Ordering::AcqRel, Ordering::Acquire);
+        if once
+            && let Some(spent) = legacy::keep(&spent)
+            && place.compare_exchange(seen, ptr::from_ref(spent).cast_mut(), set, failed).is_err()
+        {
+            continue;
+        }
+        return SHOWN.with(|shown| {
+            // SAFETY: this thread's own, and no reference into it is kept.
+            unsafe { shown.get().write(LibcAction::from(*action)) };
+            shown.get()
+        });
+    }
+}
+
+/// Where the program's action of a signal is, if that is the VM's.
+fn place(signal: c_int) -> Option<&'static AtomicPtr<Action>> {
+    let owned = OWNED.load(Ordering::Acquire);
+    if owned == 0 || !(1..=64).contains(&signal) || owned & 1 << (signal - 1) == 0 {
+        return None;
+    }
+    PROGRAM.get(signal as usize)
+}
+
+/// sigaction(2) as the caller is to see it: the VM's handlers go to the table, what others set for their
+/// signals is kept aside.
+#[inline(always)]
+pub(super) fn sigaction(signal: c_int, new: Option<&Action>) -> Result<Action, i32> {
+    if OWNED.load(Ordering::Relaxed) == 0 && SETTING.load(Ordering::Relaxed) == 0 {
+        return legacy::sigaction(signal, new);
+    }
+    with_vm(signal, new)
+}
+
+#[cold]
+fn with_vm(signal: c_int, new: Option<&Action>) -> Result<Action, i32> {
+    if legacy::is_borrowed() {
+        return legacy::sigaction(signal, new);
+    }
+    let setting = SETTING.load(Ordering::SeqCst);
+    if setting != 0 && setting == tid() {
+        let old = legacy::sigaction(signal, new)?;
+        let bit = 1u64 << (signal - 1);
+        if new.is_some()
+            && OWNED.load(Ordering::Acquire) & bit == 0
+            && let (Some(place), Some(kept)) = (PROGRAM.get(signal as usize), legacy::keep(&old))
+        {
+            place.store(ptr::from_ref(kept).cast_mut(), Ordering::Release);
+            OWNED.fetch_or(bit, Ordering::AcqRel);
+        }
+        return Ok(old);
+    }
+    let aside = place(signal).filter(|_| DONE.load(Ordering::Acquire));
+    let Some(aside) = aside else { return legacy::sigaction(signal, new) };
+    let old = match new {
+        None => aside.load(Ordering::Acquire),
+        Some(new) => {
+            let kept = legacy::keep(new).ok_or(libc::ENOMEM)?;
+            aside.swap(ptr::from_ref(kept).cast_mut(), Ordering::AcqRel)
+        }
+    };
+    // SAFETY: null, or an action that is kept for ever.
+    Ok(unsafe { old.as_ref() }.copied().unwrap_or_default())
+}
