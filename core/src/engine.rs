@@ -17,9 +17,9 @@ use crate::table::counters::Counters;
 use crate::table::grace::{Phase, Readers};
 use crate::table::slot::Slot;
 use crate::table::{Graveyard, Writer};
-use crate::thread::Threads;
 use crate::thread::spill::Spill;
-use core::sync::atomic::AtomicI32;
+use crate::thread::{Record, Threads};
+use core::sync::atomic::{AtomicI32, AtomicPtr};
 use std::sync::Once;
 
 pub(crate) struct Engine {
@@ -62,6 +62,15 @@ static ENGINE: Engine = Engine {
 };
 
 static STARTED: Once = Once::new();
+
+/// What `exhibit` shows: the table's first row, the counts of strangers, the list of thread records.
+pub(crate) const fn exhibited() -> (*const Slot, *const Counters, *const AtomicPtr<Record>) {
+    (
+        (&raw const ENGINE.slots).cast(),
+        &raw const ENGINE.stranger_counts,
+        &raw const ENGINE.threads.first,
+    )
+}
 
 /// The engine as a handler sees it: no initialisation, no check.
 #[inline(always)]

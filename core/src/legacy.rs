@@ -70,10 +70,9 @@ pub(crate) fn owns_handlers() -> bool {
     OWN_HANDLERS.load(Ordering::Relaxed)
 }
 
-/// The flags that this kernel knows; it forgets the others (kernel/signal.c, `do_sigaction`, since 5.11).
-static FLAGS: AtomicU64 = AtomicU64::new(u64::MAX);
-/// The mask of `UAPI_SA_FLAGS` of a kernel that forgets: include/linux/signal_types.h.
-const KNOWN_FLAGS: u64 = 0xdc00_0807;
+/// The flags that the kernel keeps: those of `UAPI_SA_FLAGS` (include/linux/signal_types.h). One before 5.11
+/// keeps all (kernel/signal.c, `do_sigaction`); [`start`] finds out.
+static FLAGS: AtomicU64 = AtomicU64::new(0xdc00_0807);
 const UNBLOCKABLE: u64 = sys::bit(libc::SIGKILL) | sys::bit(libc::SIGSTOP);
 
 /// As the kernel keeps it: what it does not know or never blocks is gone.
@@ -111,9 +110,43 @@ pub fn sigaction(signal: i32, new: Option<&Action>) -> Result<Action, i32> {
     }
     match new {
         None => query(slot, signal),
-        Some(new) => set(slot, signal, normal(new)),
+        Some(new) => exchange(slot, signal, normal(new)),
     }
     .map(Action::from)
+}
+
+/// As [`sigaction`] with a new action, for a caller that does not want to know the old one: cheaper, where the
+/// kernel need not be asked for it.
+///
+/// # Errors
+/// As for [`sigaction`].
+///
+/// # Async-signal safety
+/// Yes.
+///
+/// # Examples
+/// ```
+/// use sigplane::legacy::{self, Action};
+/// legacy::set(libc::SIGUSR1, &Action { handler: libc::SIG_IGN, ..Action::default() }).unwrap();
+/// assert_eq!(legacy::sigaction(libc::SIGUSR1, None).unwrap().handler, libc::SIG_IGN);
+/// ```
+#[inline]
+pub fn set(signal: i32, new: &Action) -> Result<(), i32> {
+    if (1..=64).contains(&signal) && !owns_handlers() && !sys::arch::is_borrowed() {
+        let slot = engine::get().slot(signal);
+        let word = slot.behind.get();
+        if !word.is_owned()
+            && let Some(begun) = slot.behind.begin(word)
+        {
+            let new = normal(new);
+            sys::set_action(signal, &new)?;
+            if let Some(owned) = slot.behind.end(begun) {
+                make_virtual(slot, signal, owned, &new)?;
+            }
+            return Ok(());
+        }
+    }
+    sigaction(signal, Some(new)).map(|_| ())
 }
 
 fn query(slot: &Slot, signal: i32) -> Result<KernelAction, i32> {
@@ -123,22 +156,23 @@ fn query(slot: &Slot, signal: i32) -> Result<KernelAction, i32> {
         if word.is_owned() || (word.is_known() && !word.action().has(libc::SA_RESETHAND)) {
             return Ok(*word.action());
         }
+        let Some(asked) = slot.behind.ask(word) else { continue };
         let actual = sys::sigaction(signal, None)?;
         if actual.is_ours() {
-            if slot.behind.get() == word {
+            if slot.behind.get() == asked {
                 // Just given up, and about to be replaced in the kernel.
                 return Ok(*word.action());
             }
             continue;
         }
         if let Some(index) = interned::intern(&actual) {
-            slot.behind.note(word, index);
+            slot.behind.note(asked, index);
         }
         return Ok(actual);
     }
 }
 
-fn set(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction, i32> {
+fn exchange(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction, i32> {
     if owns_handlers() && !slot.behind.get().is_owned() {
         adopt(slot, signal)?;
     }
@@ -164,12 +198,14 @@ fn adopt(slot: &Slot, signal: i32) -> Result<(), i32> {
         if word.is_owned() {
             return Ok(());
         }
+        // As a query: who changes the kernel's action meanwhile makes the exchange below fail.
+        let Some(asked) = slot.behind.ask(word) else { continue };
         let actual = sys::sigaction(signal, None)?;
         if actual.is_ours() {
             continue; // A subscription that begins or ends: the word tells in a moment.
         }
         let index = interned::intern(&actual).ok_or(libc::ENOMEM)?;
-        if slot.behind.adopt_after(word, index) {
+        if slot.behind.adopt_after(asked, index) {
             if actual.is_handler() {
                 let _replaced = settle(slot, signal);
             }
@@ -213,41 +249,66 @@ fn set_direct(
             }
             replaced
         }
-        Err(errno) => {
-            slot.behind.end(begun, None);
-            return Err(errno);
-        }
+        // SIGKILL and SIGSTOP: nothing has changed.
+        Err(errno) => return Err(errno),
     };
-    let Some(owned) = slot.behind.end(begun, interned::intern(new)) else {
+    let Some(owned) = slot.behind.end(begun) else {
         // Our stub is there while a subscription ends, which leaves what it finds now alone.
         return Ok(if replaced.is_ours() { *begun.action() } else { replaced });
     };
-    // The signal has become owned in between, before or after the kernel had the new action. It is made the
-    // virtual one now, as if this call had come later.
-    let mut word = owned;
-    loop {
-        if !word.is_owned() {
-            return Ok(if replaced.is_ours() { *begun.action() } else { replaced });
-        }
+    let old = make_virtual(slot, signal, owned, new)?;
+    Ok(match old {
+        Some(old) if old != *new || replaced.is_ours() => old,
+        None if replaced.is_ours() => *begun.action(),
+        _ => replaced,
+    })
+}
+
+/// The signal has become owned during a change of the kernel's action, before or after the kernel had the new
+/// one. It is made the virtual one now, as if this call had come later. What it replaces; `None` if the signal
+/// is not owned any more.
+#[cold]
+fn make_virtual(
+    slot: &Slot,
+    signal: i32,
+    mut word: Word,
+    new: &KernelAction,
+) -> Result<Option<KernelAction>, i32> {
+    while word.is_owned() {
         let index = interned::intern(new).ok_or(libc::ENOMEM)?;
         let old = *word.action();
         if slot.behind.set(word, index).is_some() {
             let _replaced = settle(slot, signal);
-            return Ok(if old == *new && !replaced.is_ours() { replaced } else { old });
+            return Ok(Some(old));
         }
         word = slot.behind.get();
     }
+    Ok(None)
 }
 
-/// Makes the kernel's action what follows from the word. What it was.
+/// Makes the kernel's action what follows from the word, if the signal is owned. What the kernel had.
 pub(crate) fn settle(slot: &Slot, signal: i32) -> KernelAction {
     let mut first = None;
     loop {
         let word = slot.behind.get();
         let desired = slot.desired(signal, word);
+        if !word.is_owned() {
+            // Whoever ended it sees to the kernel.
+            return first.unwrap_or(desired);
+        }
         let replaced = sys::sigaction(signal, Some(&desired)).unwrap_or(desired);
         let first = *first.get_or_insert(replaced);
-        if slot.behind.get() == word {
+        let now = slot.behind.get();
+        if now == word {
+            return first;
+        }
+        if !now.is_owned() && desired.is_ours() && !replaced.is_ours() {
+            // It has ended in between, the kernel had what it is to have: that, or what somebody has set
+            // since, goes back.
+            let newer = sys::sigaction(signal, Some(&replaced)).unwrap_or(desired);
+            if !newer.is_ours() {
+                let _put_back = sys::sigaction(signal, Some(&newer));
+            }
             return first;
         }
     }
@@ -362,8 +423,8 @@ pub fn start(set_default: impl FnOnce(i32)) -> usize {
     }
     let all = KernelAction { flags: !sys::SA_RESTORER & 0xffff_ffff, ..KernelAction::DEFAULT };
     let _set = sys::sigaction(signal, Some(&all));
-    if sys::sigaction(signal, None).is_ok_and(|kept| kept.flags != all.flags) {
-        FLAGS.store(KNOWN_FLAGS, Ordering::Relaxed);
+    if sys::sigaction(signal, None).is_ok_and(|kept| kept.flags == all.flags) {
+        FLAGS.store(u64::MAX, Ordering::Relaxed);
     }
     set_default(signal);
     let libc = sys::sigaction(signal, None).map_or(0, |action| action.restorer);
@@ -449,10 +510,39 @@ pub fn vfork_stub() -> usize {
     sys::arch::sigplane0_vfork as *const () as usize
 }
 
-/// What the kernel says about memory that somebody names.
+/// What can be said about memory that somebody names.
 #[doc(hidden)]
 pub mod memory {
+    use crate::sync::{AtomicUsize, Ordering};
     use crate::sys;
+
+    const PAGE: usize = 4096;
+    /// Nothing but the main stack is so close below its end: the kernel keeps at least 128 MiB free for it
+    /// (mm/util.c, `mmap_base`).
+    const MAIN: usize = 8 << 20;
+
+    static MAIN_END: AtomicUsize = AtomicUsize::new(0);
+
+    /// Tells where the main thread's stack began, above which are arguments and environment.
+    pub fn set_main_stack(end: usize) {
+        MAIN_END.store(end, Ordering::Relaxed);
+    }
+
+    /// Whether `length` bytes at `at`, less than a page, are certainly there, seen from `stack`, an address
+    /// on the calling thread's stack in use: on the same page of it, or further up the main stack.
+    ///
+    /// # Async-signal safety
+    /// Yes.
+    #[inline(always)]
+    pub fn is_near(at: usize, length: usize, stack: usize) -> bool {
+        let page = stack & !(PAGE - 1);
+        if at.wrapping_sub(page) <= PAGE - length {
+            return true;
+        }
+        let end = MAIN_END.load(Ordering::Relaxed);
+        let above = end.wrapping_sub(stack);
+        above < MAIN && at >= page && end.wrapping_sub(at) <= above + PAGE && end - at >= length
+    }
 
     /// Whether eight bytes at `at` can be read.
     ///

@@ -36,6 +36,8 @@ mod table;
 
 #[doc(hidden)]
 pub mod capi;
+#[doc(hidden)]
+pub mod exhibit;
 pub mod fault;
 pub mod legacy;
 #[doc(hidden)]

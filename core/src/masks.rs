@@ -47,7 +47,7 @@ pub fn set_asked_for(signals: u64) {
 pub fn change(how: c_int, wanted: Option<u64>) -> Result<u64, i32> {
     let kept = kept_out();
     let before = if sys::arch::is_borrowed() { 0 } else { sys::arch::masked_faults() };
-    let mask = sys::sigprocmask(how, wanted.map(|wanted| wanted & !(kept | sys::LIBC_BITS)))?;
+    let mask = sys::sigprocmask(how, wanted.map(|wanted| wanted & !kept))?;
     if kept != 0 || before != 0 {
         let of_faults = wanted.unwrap_or(0) & kept;
         match (wanted, how) {
@@ -90,7 +90,8 @@ unsafe fn exchange(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_in
     // The first word of a `sigset_t` is all that the kernel knows (64 signals).
     // SAFETY: the caller's promise; a `sigset_t` is at least 8 bytes, aligned to 8.
     let wanted = (!set.is_null()).then(|| unsafe { set.cast::<u64>().read() });
-    match change(how, wanted) {
+    // As glibc, which keeps its own signals out.
+    match change(how, wanted.map(|wanted| wanted & !sys::LIBC_BITS)) {
         Err(errno) => errno,
         Ok(before) => {
             if !old.is_null() {

@@ -170,7 +170,7 @@ impl Builder {
     }
 
     fn entry(self, kind: Kind) -> Arc<Entry> {
-        Arc::new(Entry {
+        let entry = Arc::new(Entry {
             name: self.name,
             location: self.location,
             priority: self.priority,
@@ -181,7 +181,9 @@ impl Builder {
             disarmed: AtomicBool::new(false),
             linked: AtomicBool::new(false),
             next_dead: AtomicPtr::new(core::ptr::null_mut()),
-        })
+        });
+        crate::exhibit::show(&entry);
+        entry
     }
 
     fn queued(self, consumer: Consumer, runner: Option<Runner>) -> Result<Arc<Entry>> {

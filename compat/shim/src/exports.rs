@@ -142,9 +142,10 @@ pub unsafe extern "C" fn __vfork() {
 pub unsafe extern "C" fn syscall() {
     naked_asm!(
         "endbr64",
-        "cmp rdi, 13",
+        // The kernel looks at the lower half of the number.
+        "cmp edi, 13",
         "je 2f",
-        "cmp rdi, 14",
+        "cmp edi, 14",
         "je 3f",
         // The arguments in registers survive; those on the stack lie where they were.
         "push rdi",

@@ -1,5 +1,6 @@
 //! `libsigplane_compat.so`: names, and nothing behind them; see `sigplane-compat`.
 
+mod capi;
 mod exports;
 
 /// Runs before the constructors without a priority, that of sigplane itself among them.

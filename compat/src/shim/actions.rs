@@ -111,6 +111,15 @@ unsafe fn exchange(
     let act = unsafe { user::read_if(act, stack) }?;
     let new =
         act.map(|Given { handler, mask: [first, ..], flags }| with_restorer(handler, flags, first));
+    if let (true, Some(new)) = (old.is_null() && jvm::is_absent(), &new) {
+        // SAFETY: where the caller's return address is.
+        let caller = unsafe { stack.read() };
+        if journal::repeats(signal, new.handler, caller) {
+            legacy::set(signal, new)?;
+            journal::changed(Call::Sigaction, signal, new, new, caller);
+            return Ok(());
+        }
+    }
     let before = set(Call::Sigaction, signal, new.as_ref(), stack)?;
     // SAFETY: the caller's promise.
     unsafe { user::write_if(old, LibcAction::from(before), stack) }
@@ -156,7 +165,8 @@ pub extern "C" fn sysv_signal(signal: c_int, new: usize, stack: Stack) -> usize 
 
 /// `sigset`: sysdeps/posix/sigset.c.
 pub extern "C" fn sigset(signal: c_int, new: usize, stack: Stack) -> usize {
-    let result = checked(signal, new).and_then(|()| {
+    // No word against `SIG_ERR` here: it becomes the handler.
+    let result = checked(signal, libc::SIG_DFL).and_then(|()| {
         if new == SIG_HOLD {
             let before = masks::change(libc::SIG_BLOCK, Some(bit(signal)))?;
             let now = jvm::sigaction(signal, None)?;
@@ -265,7 +275,7 @@ pub(super) unsafe fn raw(
     }
     // SAFETY: the caller's promise.
     let act = unsafe { user::read_if(act, stack) }?;
-    if act.is_some() && is_internal(signal) {
+    if is_internal(signal) {
         // libc's: its handler is not to be virtual.
         return Err(libc::ENOSYS);
     }

@@ -24,6 +24,18 @@ use sigplane::legacy::{self, Action};
 static SETTING: AtomicI32 = AtomicI32::new(0);
 /// The VM has set them.
 static DONE: AtomicBool = AtomicBool::new(false);
+/// Only for these the VM has to be first. It also sets SIGPIPE and SIGXFSZ then, with a handler that does
+/// nothing but chain; there the last one to set wins, as without a VM.
+const FAULTS: u64 = {
+    const fn bit(signal: c_int) -> u64 {
+        1 << (signal - 1)
+    }
+    bit(libc::SIGSEGV)
+        | bit(libc::SIGBUS)
+        | bit(libc::SIGFPE)
+        | bit(libc::SIGILL)
+        | bit(libc::SIGTRAP)
+};
 /// The signals that are the VM's: bit n - 1 for signal n.
 static OWNED: AtomicU64 = AtomicU64::new(0);
 /// What stands aside for each of them.
@@ -88,10 +100,16 @@ fn place(signal: c_int) -> Option<&'static AtomicPtr<Action>> {
 /// signals is kept aside.
 #[inline(always)]
 pub(super) fn sigaction(signal: c_int, new: Option<&Action>) -> Result<Action, i32> {
-    if OWNED.load(Ordering::Relaxed) == 0 && SETTING.load(Ordering::Relaxed) == 0 {
+    if is_absent() {
         return legacy::sigaction(signal, new);
     }
     with_vm(signal, new)
+}
+
+/// Whether [`sigaction`] is the table's own.
+#[inline(always)]
+pub(super) fn is_absent() -> bool {
+    OWNED.load(Ordering::Relaxed) == 0 && SETTING.load(Ordering::Relaxed) == 0
 }
 
 #[cold]
@@ -104,6 +122,7 @@ fn with_vm(signal: c_int, new: Option<&Action>) -> Result<Action, i32> {
         let old = legacy::sigaction(signal, new)?;
         let bit = 1u64 << (signal - 1);
         if new.is_some()
+            && FAULTS & bit != 0
             && OWNED.load(Ordering::Acquire) & bit == 0
             && let (Some(place), Some(kept)) = (PROGRAM.get(signal as usize), legacy::keep(&old))
         {

@@ -5,7 +5,14 @@ use super::user::{self, Stack, here};
 use super::{answer, fail, is_valid};
 use core::ffi::c_int;
 
-pub(super) use sigplane::masks::change;
+/// libc's own, which its functions leave out of every mask, and the system call does not (glibc
+/// internal-signals.h).
+const INTERNAL: u64 = 3 << 31;
+
+/// sigprocmask(2) in numbers, as libc has it.
+pub(super) fn change(how: c_int, wanted: Option<u64>) -> Result<u64, i32> {
+    sigplane::masks::change(how, wanted.map(|wanted| wanted & !INTERNAL))
+}
 
 /// glibc's `sigset_t`. The kernel knows its first word.
 pub type Set = u64;
@@ -17,7 +24,7 @@ pub type Set = u64;
 /// As libc's, but that pointers to memory that is not there are answered by `EFAULT`.
 pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const Set, old: *mut Set) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { exchange(how, set, old, here!()) }.err().unwrap_or(0)
+    unsafe { exchange(how, set, old, change, here!()) }.err().unwrap_or(0)
 }
 
 /// sigprocmask(2).
@@ -26,7 +33,7 @@ pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const Set, old: *mut 
 /// As for [`pthread_sigmask`].
 pub unsafe extern "C" fn sigprocmask(how: c_int, set: *const Set, old: *mut Set) -> c_int {
     // SAFETY: the caller's promise.
-    answer(unsafe { exchange(how, set, old, here!()) })
+    answer(unsafe { exchange(how, set, old, change, here!()) })
 }
 
 /// # Safety
@@ -35,6 +42,7 @@ pub(super) unsafe fn exchange(
     how: c_int,
     set: *const Set,
     old: *mut Set,
+    change: impl Fn(c_int, Option<Set>) -> Result<Set, i32>,
     stack: Stack,
 ) -> Result<(), i32> {
     // SAFETY: the caller's promise.

@@ -50,6 +50,7 @@ pub extern "C" fn start() {
         real::set_default(signal);
     });
     RESTORER.store(restorer, Ordering::Relaxed);
+    user::prepare();
     journal::start();
     legacy::on_taken_over(|signal, handler| journal::note(Kind::TakenOver, signal, handler, 0));
     // SAFETY: the loading thread is the only one, and the name ends in a zero byte.

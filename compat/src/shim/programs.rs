@@ -7,16 +7,18 @@
 //! A `vfork` child has actions of its own, so it changes nobody's but its own.
 
 use super::real::{Argv, call};
+use crate::journal;
 use core::ffi::{c_char, c_int};
 use core::ptr;
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, sigset_t};
 use sigplane::{legacy, masks};
 
 /// Executes, with everything as the new program is to find it. Returns only if that has failed.
-fn executing(execute: impl FnOnce() -> c_int) -> c_int {
+fn executing(env: Argv, execute: impl FnOnce(Argv) -> c_int) -> c_int {
     let ignored = legacy::about_to_exec();
     let blocked = masks::about_to_exec();
-    let failed = execute();
+    // SAFETY: an environment, as the caller promises.
+    let failed = unsafe { journal::with_session(env, execute) };
     masks::exec_failed(blocked);
     if ignored != 0 {
         legacy::exec_failed(ignored);
@@ -38,7 +40,7 @@ fn environment() -> Argv {
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn execve(path: *const c_char, argv: Argv, env: Argv) -> c_int {
-    executing(|| call!(execve(path, argv, env)))
+    executing(env, |env| call!(execve(path, argv, env)))
 }
 
 /// execv(3).
@@ -46,7 +48,7 @@ pub unsafe extern "C" fn execve(path: *const c_char, argv: Argv, env: Argv) -> c
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn execv(path: *const c_char, argv: Argv) -> c_int {
-    executing(|| call!(execve(path, argv, environment())))
+    executing(environment(), |env| call!(execve(path, argv, env)))
 }
 
 /// execvpe(3).
@@ -54,7 +56,7 @@ pub unsafe extern "C" fn execv(path: *const c_char, argv: Argv) -> c_int {
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Argv, env: Argv) -> c_int {
-    executing(|| call!(execvpe(file, argv, env)))
+    executing(env, |env| call!(execvpe(file, argv, env)))
 }
 
 /// execvp(3).
@@ -62,7 +64,7 @@ pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Argv, env: Argv) -> 
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn execvp(file: *const c_char, argv: Argv) -> c_int {
-    executing(|| call!(execvpe(file, argv, environment())))
+    executing(environment(), |env| call!(execvpe(file, argv, env)))
 }
 
 /// fexecve(3).
@@ -70,7 +72,7 @@ pub unsafe extern "C" fn execvp(file: *const c_char, argv: Argv) -> c_int {
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn fexecve(fd: c_int, argv: Argv, env: Argv) -> c_int {
-    executing(|| call!(fexecve(fd, argv, env)))
+    executing(env, |env| call!(fexecve(fd, argv, env)))
 }
 
 /// execveat(2).
@@ -84,7 +86,7 @@ pub unsafe extern "C" fn execveat(
     env: Argv,
     flags: c_int,
 ) -> c_int {
-    executing(|| call!(execveat(fd, path, argv, env, flags)))
+    executing(env, |env| call!(execveat(fd, path, argv, env, flags)))
 }
 
 /// execl(3): `list` is the path and then the arguments up to a null pointer.

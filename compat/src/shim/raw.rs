@@ -51,5 +51,14 @@ pub unsafe extern "C" fn rt_sigprocmask(
         return answer(Err(libc::EINVAL)).into();
     }
     // SAFETY: the caller's promise.
-    answer(unsafe { masks::exchange(how as c_int, set as *const _, old as *mut _, stack) }).into()
+    let result = unsafe {
+        masks::exchange(
+            how as c_int,
+            set as *const _,
+            old as *mut _,
+            sigplane::masks::change,
+            stack,
+        )
+    };
+    answer(result).into()
 }

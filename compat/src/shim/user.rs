@@ -3,24 +3,29 @@
 //!
 //! libc's own functions would fault in user space. Catching the fault would need SIGSEGV for ourselves, from
 //! every program. Instead the kernel is asked whether it can read or write there, by a call that has no other
-//! effect; and it is not asked when the memory is certainly there, in the page of the caller's return
-//! address, as are most structures that are passed to sigaction(2).
+//! effect; and it is not asked when the memory is certainly there, on the caller's stack (`memory::is_near`), as
+//! are most structures that are passed to sigaction(2).
 //!
 //! An address that another thread unmaps in between still faults, as it would in libc.
 
+use core::ffi::c_void;
 use sigplane::legacy::memory;
 
 const PAGE: usize = 4096;
 
+unsafe extern "C" {
+    /// Where the main thread's stack began (glibc elf/dl-support.c, `GLIBC_2.2.5`).
+    static __libc_stack_end: *mut c_void;
+}
+
+/// Called once, before anything else here.
+pub fn prepare() {
+    // SAFETY: the loader's own variable, set before any constructor runs.
+    memory::set_main_stack(unsafe { __libc_stack_end }.addr());
+}
+
 /// Where the stack of a call begins: the address of its return address, which lies in mapped memory.
 pub type Stack = *const usize;
-
-/// Whether `length` bytes at `at` share the page of the caller's return address.
-#[inline(always)]
-fn is_near(at: usize, length: usize, stack: Stack) -> bool {
-    let page = stack.addr() & !(PAGE - 1);
-    at >= page && at.wrapping_add(length) <= page + PAGE && at < page + PAGE
-}
 
 /// Whether `ask` says yes to eight bytes in each page of the range, its first and its last bytes among them.
 #[cold]
@@ -42,7 +47,7 @@ fn each_page(at: usize, length: usize, ask: impl Fn(usize) -> bool) -> bool {
 /// `T` may have any bytes. Nobody changes or unmaps the memory meanwhile.
 #[inline(always)]
 pub unsafe fn read<T: Copy>(at: *const T, stack: Stack) -> Result<T, i32> {
-    if !is_near(at.addr(), size_of::<T>(), stack)
+    if !memory::is_near(at.addr(), size_of::<T>(), stack.addr())
         && !each_page(at.addr(), size_of::<T>(), memory::is_readable)
     {
         return Err(libc::EFAULT);
@@ -73,7 +78,7 @@ pub unsafe fn write_if<T: Copy>(at: *mut T, value: T, stack: Stack) -> Result<()
     if at.is_null() {
         return Ok(());
     }
-    if !is_near(at.addr(), size_of::<T>(), stack)
+    if !memory::is_near(at.addr(), size_of::<T>(), stack.addr())
         && !each_page(at.addr(), size_of::<T>(), memory::is_writable)
     {
         return Err(libc::EFAULT);

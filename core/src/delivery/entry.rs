@@ -82,6 +82,12 @@ impl Deref for Link {
     }
 }
 
+impl Drop for Entry {
+    fn drop(&mut self) {
+        crate::exhibit::hide(self);
+    }
+}
+
 impl Entry {
     pub(crate) fn is_armed(&self) -> bool {
         !self.disarmed.load(Ordering::Acquire)

@@ -29,6 +29,13 @@ pub(crate) enum Count {
 }
 
 impl Counters {
+    /// Where each of them begins, for `exhibit`.
+    pub(crate) const OFFSETS: [u32; 3] = [
+        core::mem::offset_of!(Self, delivered) as u32,
+        core::mem::offset_of!(Self, passed) as u32,
+        core::mem::offset_of!(Self, deferred) as u32,
+    ];
+
     pub(crate) const fn new() -> Self {
         const fn zero() -> PerSignal {
             [const { AtomicUsize::new(0) }; SIGNALS]

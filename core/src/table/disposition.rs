@@ -6,21 +6,25 @@
 //! | bits | meaning |
 //! |---|---|
 //! | 0 – 21 | the number of the action (`interned`) |
-//! | `KNOWN` | the number is what the kernel has, if the signal is not owned and no change is under way |
+//! | `KNOWN` | the number is what the kernel has, if the signal is not owned |
 //! | `OWNED` | the action is virtual: this word is the truth, and the kernel has what follows from it |
 //! | `HANDLER` | the action is neither `SIG_DFL` nor `SIG_IGN` |
-//! | 26 – 31 | how many changes of the kernel's action are under way while the signal is not owned |
+//! | `NOTING` | somebody asks the kernel, to note the answer here |
 //! | 32 – 63 | how many changes there have been |
 //!
-//! A signal that is not owned belongs to the kernel: the word only spares queries a system call. Whoever
-//! changes the kernel's action counts itself into the word before and out of it afterwards, and marks the
-//! number as known only if the word has not changed in between, that is if nobody else was about. One that
-//! never comes back (a handler has interrupted it and left by `siglongjmp`) leaves the count raised: then
-//! queries ask the kernel from there on.
+//! A signal that is not owned belongs to the kernel; the word only spares queries a system call. A query that
+//! finds nothing known announces itself (`NOTING`), asks the kernel, and notes the answer if the word is
+//! still the same. Who changes the kernel's action removes what is known or about to be noted *before*, and
+//! looks again *afterwards*: if the word is the same, no query has begun in between, and those that begin
+//! now will see the new action; otherwise whatever has been noted is removed once more. So changes that no
+//! query comes between cost no locked instruction.
+//!
+//! A query that never comes back (a handler has interrupted it and left by `siglongjmp`) leaves its
+//! announcement behind, which the next one replaces.
 //!
 //! The count of changes keeps a compare-and-swap from taking a word that has come back for one that never
-//! left. It comes round after 2^32 changes, each a system call or a locked exchange: that many would have
-//! to happen while one thread is between two instructions.
+//! left. It comes round after 2^32 changes, all of which would have to happen while one thread is between
+//! two instructions.
 //!
 //! # Atomic orderings
 //! SeqCst throughout: the word, `Slot::wanted` and the kernel's action are read and written crosswise by
@@ -35,8 +39,7 @@ const INDEX: u64 = (1 << INDEX_BITS) - 1;
 const KNOWN: u64 = 1 << 22;
 const OWNED: u64 = 1 << 23;
 const HANDLER: u64 = 1 << 24;
-const CHANGING: u64 = 1 << 26;
-const CHANGERS: u64 = 63 * CHANGING;
+const NOTING: u64 = 1 << 25;
 const CHANGE: u64 = 1 << 32;
 
 const _: () = assert!(INDEX < KNOWN);
@@ -64,7 +67,7 @@ impl Word {
     /// Whether the action is what the kernel has, as far as this word tells.
     #[inline(always)]
     pub(crate) fn is_known(self) -> bool {
-        self.0 & KNOWN != 0 && self.0 & CHANGERS == 0
+        self.0 & KNOWN != 0
     }
 
     fn changed(self) -> Self {
@@ -80,18 +83,14 @@ impl Word {
         Self(if owned { self.0 | OWNED } else { self.0 & !OWNED })
     }
 
-    fn known(self, known: bool) -> Self {
-        Self(if known { self.0 | KNOWN } else { self.0 & !KNOWN })
+    /// Whether a change of the kernel's action has something to remove.
+    #[inline(always)]
+    fn is_noted(self) -> bool {
+        self.0 & (KNOWN | NOTING) != 0
     }
 
-    /// One more change under way. At the greatest count it stays there for good.
-    fn begun(self) -> Self {
-        Self(if self.0 & CHANGERS == CHANGERS { self.0 } else { self.0 + CHANGING })
-    }
-
-    fn ended(self) -> Self {
-        let count = self.0 & CHANGERS;
-        Self(if count == CHANGERS || count == 0 { self.0 } else { self.0 - CHANGING })
+    fn without_notes(self) -> Self {
+        Self(self.0 & !(KNOWN | NOTING))
     }
 }
 
@@ -125,17 +124,17 @@ impl Disposition {
 
     /// Makes the action virtual, beginning with the one of this number. What was there before.
     pub(crate) fn adopt(&self, index: u32) -> Word {
-        self.update(|word| word.with(index).owned(true).known(true).changed()).0
+        self.update(|word| word.with(index).owned(true).without_notes().changed()).0
     }
 
     /// As `adopt`, if the word is still `seen`.
     pub(crate) fn adopt_after(&self, seen: Word, index: u32) -> bool {
-        self.replace(seen, seen.with(index).owned(true).known(true).changed())
+        self.replace(seen, seen.with(index).owned(true).without_notes().changed())
     }
 
     /// Ends that: the kernel gets what this returns, and is the truth from here on.
     pub(crate) fn disown(&self) -> Word {
-        self.update(|word| word.owned(false).known(false).changed()).1
+        self.update(|word| word.owned(false).without_notes().changed()).1
     }
 
     /// Sets the virtual action, if the word is still `seen`, which is owned. The word that is there then.
@@ -144,31 +143,39 @@ impl Disposition {
         self.replace(seen, new).then_some(new)
     }
 
-    /// Begins a change of the kernel's action, if the word is still `seen`, which is not owned.
+    /// Before a change of the kernel's action, if the word is still `seen`, which is not owned.
+    #[inline(always)]
     pub(crate) fn begin(&self, seen: Word) -> Option<Word> {
-        let new = seen.begun().known(false).changed();
+        if !seen.is_noted() {
+            return Some(seen);
+        }
+        let new = seen.without_notes().changed();
         self.replace(seen, new).then_some(new)
     }
 
-    /// Ends a change that has put the action of number `index` into the kernel. The word if the signal has
-    /// become owned meanwhile.
-    pub(crate) fn end(&self, begun: Word, index: Option<u32>) -> Option<Word> {
-        let done = begun.ended();
-        let done = match index {
-            Some(index) => done.with(index).known(true),
-            None => done,
-        };
-        if self.replace(begun, done) {
-            return None;
-        }
-        let (_, now) = self.update(Word::ended);
+    /// After it. The word if the signal has become owned meanwhile.
+    #[inline(always)]
+    pub(crate) fn end(&self, begun: Word) -> Option<Word> {
+        if self.get() == begun { None } else { self.end_among_others() }
+    }
+
+    #[cold]
+    fn end_among_others(&self) -> Option<Word> {
+        let remove =
+            |word: Word| if word.is_owned() { word } else { word.without_notes().changed() };
+        let (_, now) = self.update(remove);
         now.is_owned().then_some(now)
     }
 
-    /// Notes what a query of the kernel has shown, if nothing has changed since `seen`.
-    pub(crate) fn note(&self, seen: Word, index: u32) {
-        if seen.0 & CHANGERS == 0 {
-            self.replace(seen, seen.with(index).known(true));
-        }
+    /// Announces a query of the kernel, if the word is still `seen`, which is not owned.
+    pub(crate) fn ask(&self, seen: Word) -> Option<Word> {
+        let new = Word(seen.without_notes().0 | NOTING).changed();
+        self.replace(seen, new).then_some(new)
+    }
+
+    /// Notes what that has shown, if nothing has happened since.
+    pub(crate) fn note(&self, asked: Word, index: u32) {
+        let noted = Word(asked.without_notes().with(index).0 | KNOWN);
+        self.replace(asked, noted);
     }
 }

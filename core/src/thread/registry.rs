@@ -22,7 +22,7 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 
 pub(crate) struct Threads {
-    first: AtomicPtr<Record>,
+    pub(crate) first: AtomicPtr<Record>,
     /// The first of those that no thread uses, and a count; see the module.
     unused: AtomicU64,
     key: AtomicU32,

@@ -290,7 +290,7 @@ pub(crate) fn is_borrowed() -> bool {
     borrowed != 0
 }
 
-/// Sets that, in a child that `fork` has made.
+/// Sets whether this is a `vfork` child: not, in one that `fork` has made.
 pub(crate) fn set_borrowed(borrowed: u64) {
     // SAFETY: as in `set_record`.
     unsafe {
