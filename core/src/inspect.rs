@@ -273,6 +273,11 @@ impl fmt::Display for Table {
                 row.deferred,
                 row.lost
             )?;
+            if let Handler::At(address) = row.foreign.handler
+                && let Some(place) = place_of(address)
+            {
+                writeln!(f, "  behind: {place}")?;
+            }
             if row.taken_over {
                 writeln!(f, "  ! taken over by {} behind sigplane's back", row.kernel.handler)?;
             }
@@ -283,6 +288,28 @@ impl fmt::Display for Table {
         write!(f, "{} threads attached, {} panics", self.threads, self.panics)?;
         if self.faults.enabled { write!(f, "\n{}", self.faults) } else { Ok(()) }
     }
+}
+
+/// The object and the function that an address lies in, as far as the loader knows.
+#[allow(unsafe_code)]
+fn place_of(address: usize) -> Option<String> {
+    use std::ffi::CStr;
+    // SAFETY: all zero bytes are such a structure.
+    let mut about: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: dladdr takes any address.
+    if unsafe { libc::dladdr(address as *const core::ffi::c_void, &raw mut about) } == 0 {
+        return None;
+    }
+    let text = |at: *const core::ffi::c_char| {
+        // SAFETY: null, or a string of an object that is loaded.
+        (!at.is_null()).then(|| unsafe { CStr::from_ptr(at) }.to_string_lossy().into_owned())
+    };
+    let object = text(about.dli_fname)?;
+    let object = object.rsplit('/').next().unwrap_or_default();
+    Some(match text(about.dli_sname) {
+        Some(name) => format!("{object} ({name}+{:#x})", address - about.dli_saddr.addr()),
+        None => format!("{object}+{:#x}", address - about.dli_fbase.addr()),
+    })
 }
 
 fn write_entry(f: &mut fmt::Formatter<'_>, entry: &EntryInfo) -> fmt::Result {

@@ -19,16 +19,20 @@ enum Mask {
 }
 
 impl Mask {
+    /// A mask that cannot be read is left for the kernel to refuse, in the order of its own checks.
+    ///
     /// # Safety
     /// `set` is what libc's function would be given.
-    unsafe fn of(set: *const sigset_t) -> Result<Self, i32> {
+    unsafe fn of(set: *const sigset_t) -> Self {
         let kept = sigplane::masks::kept_out();
         if kept == 0 || set.is_null() {
-            return Ok(Self::Given(set));
+            return Self::Given(set);
         }
         // SAFETY: the caller's promise; only the first word counts.
-        let word = unsafe { user::read(set.cast::<u64>(), here!()) }?;
-        Ok(if word & kept == 0 { Self::Given(set) } else { Self::Without(set_of(word & !kept)) })
+        match unsafe { user::read(set.cast::<u64>(), here!()) } {
+            Ok(word) if word & kept != 0 => Self::Without(set_of(word & !kept)),
+            _ => Self::Given(set),
+        }
     }
 
     fn as_ptr(&self) -> *const sigset_t {
@@ -62,10 +66,8 @@ unsafe fn is_there(time: *const timespec) -> bool {
 /// As libc's.
 pub unsafe extern "C" fn sigsuspend(set: *const sigset_t) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { Mask::of(set) } {
-        Ok(mask) => call!(sigsuspend(mask.as_ptr())),
-        Err(errno) => fail(errno),
-    }
+    let mask = unsafe { Mask::of(set) };
+    call!(sigsuspend(mask.as_ptr()))
 }
 
 fn suspend_with(word: u64) -> c_int {
@@ -113,10 +115,8 @@ pub unsafe extern "C" fn ppoll(
         return fail(libc::EFAULT);
     }
     // SAFETY: the caller's promise.
-    match unsafe { Mask::of(set) } {
-        Ok(mask) => call!(ppoll(fds, count, time, mask.as_ptr())),
-        Err(errno) => fail(errno),
-    }
+    let mask = unsafe { Mask::of(set) };
+    call!(ppoll(fds, count, time, mask.as_ptr()))
 }
 
 /// `ppoll` of programs that were compiled with `_FORTIFY_SOURCE`.
@@ -135,10 +135,8 @@ pub unsafe extern "C" fn ppoll_checked(
         return fail(libc::EFAULT);
     }
     // SAFETY: the caller's promise.
-    match unsafe { Mask::of(set) } {
-        Ok(mask) => call!(__ppoll_chk(fds, count, time, mask.as_ptr(), room)),
-        Err(errno) => fail(errno),
-    }
+    let mask = unsafe { Mask::of(set) };
+    call!(__ppoll_chk(fds, count, time, mask.as_ptr(), room))
 }
 
 /// pselect(2).
@@ -158,10 +156,8 @@ pub unsafe extern "C" fn pselect(
         return fail(libc::EFAULT);
     }
     // SAFETY: the caller's promise.
-    match unsafe { Mask::of(set) } {
-        Ok(mask) => call!(pselect(count, read, write, except, time, mask.as_ptr())),
-        Err(errno) => fail(errno),
-    }
+    let mask = unsafe { Mask::of(set) };
+    call!(pselect(count, read, write, except, time, mask.as_ptr()))
 }
 
 /// epoll_pwait(2).
@@ -176,10 +172,8 @@ pub unsafe extern "C" fn epoll_pwait(
     set: *const sigset_t,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { Mask::of(set) } {
-        Ok(mask) => call!(epoll_pwait(epoll, events, count, time, mask.as_ptr())),
-        Err(errno) => fail(errno),
-    }
+    let mask = unsafe { Mask::of(set) };
+    call!(epoll_pwait(epoll, events, count, time, mask.as_ptr()))
 }
 
 /// epoll_pwait2(2).
@@ -194,8 +188,6 @@ pub unsafe extern "C" fn epoll_pwait2(
     set: *const sigset_t,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { Mask::of(set) } {
-        Ok(mask) => call!(epoll_pwait2(epoll, events, count, time, mask.as_ptr())),
-        Err(errno) => fail(errno),
-    }
+    let mask = unsafe { Mask::of(set) };
+    call!(epoll_pwait2(epoll, events, count, time, mask.as_ptr()))
 }
