@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use crate::engine;
+use crate::frame::Frame;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::{self, KernelAction};
 use crate::table::disposition::Word;
@@ -64,10 +65,12 @@ impl From<Action> for KernelAction {
 
 static OWN_HANDLERS: AtomicBool = AtomicBool::new(false);
 
-/// Whether handlers that programs set are entered through our stub also where nobody subscribes.
+/// Whether a handler that a program sets for a signal is entered through our stub also where nobody
+/// subscribes. That of SIGSYS is not: it may have to let system calls through before there can be one, even
+/// for the mask (prctl(2), `PR_SET_SYSCALL_USER_DISPATCH`).
 #[inline(always)]
-pub(crate) fn owns_handlers() -> bool {
-    OWN_HANDLERS.load(Ordering::Relaxed)
+pub(crate) fn owns(signal: i32) -> bool {
+    OWN_HANDLERS.load(Ordering::Relaxed) && signal != libc::SIGSYS
 }
 
 /// The flags that the kernel keeps: those of `UAPI_SA_FLAGS` (include/linux/signal_types.h). One before 5.11
@@ -132,7 +135,7 @@ pub fn sigaction(signal: i32, new: Option<&Action>) -> Result<Action, i32> {
 /// ```
 #[inline]
 pub fn set(signal: i32, new: &Action) -> Result<(), i32> {
-    if (1..=64).contains(&signal) && !owns_handlers() && !sys::arch::is_borrowed() {
+    if (1..=64).contains(&signal) && !owns(signal) && !sys::arch::is_borrowed() {
         let slot = engine::get().slot(signal);
         let word = slot.behind.get();
         if !word.is_owned()
@@ -149,31 +152,26 @@ pub fn set(signal: i32, new: &Action) -> Result<(), i32> {
     sigaction(signal, Some(new)).map(|_| ())
 }
 
+/// Of a direct signal the kernel is asked: others may have set it past us, libc itself among them.
 fn query(slot: &Slot, signal: i32) -> Result<KernelAction, i32> {
     loop {
         let word = slot.behind.get();
-        // A handler that is to be reset is reset by the kernel, which tells nobody.
-        if word.is_owned() || (word.is_known() && !word.action().has(libc::SA_RESETHAND)) {
+        if word.is_owned() {
             return Ok(*word.action());
         }
-        let Some(asked) = slot.behind.ask(word) else { continue };
         let actual = sys::sigaction(signal, None)?;
-        if actual.is_ours() {
-            if slot.behind.get() == asked {
-                // Just given up, and about to be replaced in the kernel.
-                return Ok(*word.action());
-            }
-            continue;
+        if !actual.is_ours() {
+            return Ok(actual);
         }
-        if let Some(index) = interned::intern(&actual) {
-            slot.behind.note(asked, index);
+        if slot.behind.get() == word {
+            // Just given up, and about to be replaced in the kernel.
+            return Ok(*word.action());
         }
-        return Ok(actual);
     }
 }
 
 fn exchange(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction, i32> {
-    if owns_handlers() && !slot.behind.get().is_owned() {
+    if owns(signal) && !slot.behind.get().is_owned() {
         adopt(slot, signal)?;
     }
     loop {
@@ -183,7 +181,7 @@ fn exchange(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction,
                 return Ok(old);
             }
         } else if let Some(begun) = slot.behind.begin(word) {
-            return set_direct(slot, signal, begun, word.is_known(), &new);
+            return set_direct(slot, signal, begun, &new);
         }
     }
 }
@@ -198,7 +196,7 @@ fn adopt(slot: &Slot, signal: i32) -> Result<(), i32> {
         if word.is_owned() {
             return Ok(());
         }
-        // As a query: who changes the kernel's action meanwhile makes the exchange below fail.
+        // Who changes the kernel's action from here on makes the exchange below fail.
         let Some(asked) = slot.behind.ask(word) else { continue };
         let actual = sys::sigaction(signal, None)?;
         if actual.is_ours() {
@@ -225,7 +223,11 @@ fn set_virtual(
     let index = interned::intern(new).ok_or(libc::ENOMEM)?;
     let before = slot.desired(signal, seen);
     let Some(now) = slot.behind.set(seen, index) else { return Ok(None) };
-    if slot.desired(signal, now) != before {
+    let after = slot.desired(signal, now);
+    // An action that the kernel itself takes is told to it again even if it is the same: setting one that
+    // ignores discards what is pending (kernel/signal.c, `do_sigaction`).
+    // So is one that the kernel may have reset.
+    if after != before || !after.is_ours() || before.has(libc::SA_RESETHAND) {
         let replaced = settle(slot, signal);
         if replaced != before && !replaced.is_ours() {
             taken_over(signal, &replaced);
@@ -238,20 +240,10 @@ fn set_direct(
     slot: &Slot,
     signal: i32,
     begun: Word,
-    was_known: bool,
     new: &KernelAction,
 ) -> Result<KernelAction, i32> {
-    let replaced = match sys::sigaction(signal, Some(new)) {
-        Ok(replaced) => {
-            let expected = begun.action();
-            if was_known && replaced != *expected && !expected.has(libc::SA_RESETHAND) {
-                taken_over(signal, &replaced);
-            }
-            replaced
-        }
-        // SIGKILL and SIGSTOP: nothing has changed.
-        Err(errno) => return Err(errno),
-    };
+    // It fails for SIGKILL and SIGSTOP, and then nothing has changed.
+    let replaced = sys::sigaction(signal, Some(new))?;
     let Some(owned) = slot.behind.end(begun) else {
         // Our stub is there while a subscription ends, which leaves what it finds now alone.
         return Ok(if replaced.is_ours() { *begun.action() } else { replaced });
@@ -344,15 +336,13 @@ pub(crate) fn settle_after(slot: &Slot, signal: i32, seen: Word) {
 /// (kernel/signal.c, `get_signal`). Whether it was this call that did it.
 pub(crate) fn spend(slot: &Slot, signal: i32, seen: Word) -> bool {
     let spent = KernelAction { handler: libc::SIG_DFL, ..*seen.action() };
+    if sys::arch::is_borrowed() {
+        // A child with actions of its own: the parent's is not used up.
+        return sys::set_action(signal, &spent).is_ok();
+    }
     // Without room the handler keeps its place: called again, rather than never.
     let Some(index) = interned::intern(&spent) else { return true };
-    if slot.behind.set(seen, index).is_none() {
-        return false;
-    }
-    if seen.is_owned() && !slot.is_wanted() {
-        let _replaced = settle(slot, signal);
-    }
-    true
+    slot.behind.set(seen, index).is_some()
 }
 
 /// In a `vfork` child, which has the memory of its parent and actions of its own: the kernel is changed, the
@@ -377,8 +367,8 @@ fn borrowed(slot: &Slot, signal: i32, new: Option<&Action>) -> Result<Action, i3
 /// ```
 pub fn own_handlers() {
     OWN_HANDLERS.store(true, Ordering::SeqCst);
-    for signal in (1..=64).filter(|signal| sys::bit(*signal) & (UNBLOCKABLE | sys::LIBC_BITS) == 0)
-    {
+    let never = UNBLOCKABLE | sys::LIBC_BITS;
+    for signal in (1..=64).filter(|signal| sys::bit(*signal) & never == 0 && owns(*signal)) {
         let _adopted = adopt(engine::get().slot(signal), signal);
     }
 }
@@ -478,14 +468,48 @@ pub fn recheck(signal: i32) {
     }
 }
 
-/// The handler that a program has set, as far as the table knows without asking the kernel; 0 if none.
+/// A mask that the calling thread has for the time of a wait, by a system call that puts it on and takes it
+/// off. A handler that interrupts the wait is to have it, and cannot see it: our own action blocks everything,
+/// and the interrupted context has the mask from before the call.
+///
+/// # Async-signal safety
+/// Yes.
 #[doc(hidden)]
-pub fn known_handler(signal: i32) -> usize {
-    if !(1..=64).contains(&signal) {
-        return 0;
+#[derive(Debug)]
+pub struct WaitMask {
+    before: (usize, u64),
+}
+
+impl WaitMask {
+    /// Notes `mask` until this is dropped. `below` is an address on the stack of the caller.
+    #[inline]
+    #[must_use]
+    pub fn note(mask: u64, below: usize) -> Self {
+        let before = sys::arch::wait_mask();
+        sys::arch::set_wait_mask(below, mask);
+        Self { before }
     }
-    let word = engine::get().slot(signal).behind.get();
-    if word.is_handler() { word.action().handler } else { 0 }
+}
+
+impl Drop for WaitMask {
+    fn drop(&mut self) {
+        let (below, mask) = self.before;
+        sys::arch::set_wait_mask(below, mask);
+    }
+}
+
+/// The mask that a thread really had when the signal with this frame came, if it had one for the time of a
+/// wait. Only the first handler of a wait: the kernel takes the mask off when that returns.
+pub(crate) fn take_wait_mask(frame: &mut Frame) -> Option<u64> {
+    let (below, mask) = sys::arch::wait_mask();
+    if below == 0 {
+        return None;
+    }
+    let interrupted = frame.context().is_some_and(|context| sys::arch::is_in_wait(context, below));
+    if interrupted {
+        sys::arch::set_wait_mask(0, 0);
+    }
+    interrupted.then_some(mask)
 }
 
 /// Whether the action of a signal is virtual now.

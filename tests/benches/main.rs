@@ -27,6 +27,7 @@ mod kernel;
 mod measure;
 mod memory;
 mod report;
+mod shim;
 mod subscribe;
 mod threads;
 mod tokio_burst;
@@ -38,7 +39,7 @@ use report::{Group, Line, Row};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     delivery::GROUP,
     direct::GROUP,
     critical::GROUP,
@@ -51,6 +52,7 @@ const GROUPS: [Group; 12] = [
     memory::GROUP,
     fault::GROUP,
     fault_copy::GROUP,
+    shim::GROUP,
 ];
 
 /// Every group is run this often, in processes of its own: memory is laid out anew each time.
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Some("--child") => child(&arguments[1..]),
         Some("--actor") if arguments[1] == "burst" => burst::act(&arguments[2..]),
         Some("--actor") if arguments[1] == "tokio-wake" => tokio_wake::act(&arguments[2..]),
+        Some("--actor") if arguments[1] == "shim" => shim::act(&arguments[2]),
         Some("--actor") => memory::act(&arguments[2]),
         _ => match Options::parse(&arguments) {
             Ok(options) => return run(&options),

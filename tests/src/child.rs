@@ -150,7 +150,7 @@ fn wait_for(child: &mut Child) -> Option<Exit> {
 }
 
 /// Runs a command to its end; what it printed on both outputs. Killed at the deadline.
-pub(crate) fn output_of(mut command: Command) -> (Exit, String) {
+pub fn output_of(mut command: Command) -> (Exit, String) {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
     let mut child = command.spawn().expect("the test starts");

@@ -17,7 +17,7 @@ mod storm;
 mod suite;
 mod wait;
 
-pub use child::{Exit, Running, victim};
+pub use child::{Exit, Running, output_of, victim};
 pub use dice::Dice;
 pub use order::{InOrder, value};
 pub use storm::{Storm, sender};

@@ -17,7 +17,7 @@ macro_rules! forward {
 
 forward! {
     fn sigplane_version() -> u32 = status::version;
-    fn sigplane_abi() -> u32 = status::abi;
+    fn sigplane_abi_version() -> u32 = status::abi;
     fn sigplane_strerror(error: c_int) -> *const c_char = status::strerror;
     fn sigplane_set_all() -> u64 = subscribe::set_all;
 

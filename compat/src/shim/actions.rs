@@ -59,7 +59,7 @@ fn bit(signal: c_int) -> u64 {
 }
 
 /// What libc's functions make of an action for the kernel (sysdeps/unix/sysv/linux/libc_sigaction.c).
-fn with_restorer(handler: usize, flags: c_int, mask: u64) -> Action {
+pub(super) fn with_restorer(handler: usize, flags: c_int, mask: u64) -> Action {
     Action { handler, flags: u64::from(flags as u32) | SA_RESTORER, restorer: restorer(), mask }
 }
 

@@ -14,7 +14,7 @@ pub unsafe extern "C" fn dlclose(object: *mut c_void) -> c_int {
     let before = loaded_handlers();
     let failed: c_int = call!(dlclose(object));
     for signal in (1..=64).filter(|signal| before & 1 << (signal - 1) != 0) {
-        let handler = legacy::known_handler(signal);
+        let handler = handler_of(signal);
         if handler != 0 && !is_loaded(handler) {
             journal::note(Kind::Unloaded, signal, handler, 0);
         }
@@ -25,7 +25,7 @@ pub unsafe extern "C" fn dlclose(object: *mut c_void) -> c_int {
 /// The signals whose handlers are in objects that are there.
 fn loaded_handlers() -> u64 {
     let is_there = |signal: &i32| {
-        let handler = legacy::known_handler(*signal);
+        let handler = handler_of(*signal);
         handler != 0 && is_loaded(handler)
     };
     (1..=64).filter(is_there).fold(0, |all, signal| all | 1 << (signal - 1))
@@ -37,4 +37,10 @@ fn is_loaded(address: usize) -> bool {
     let mut about: libc::Dl_info = unsafe { core::mem::zeroed() };
     // SAFETY: dladdr takes any address.
     unsafe { libc::dladdr(address as *const c_void, &raw mut about) != 0 }
+}
+
+/// The address of a signal's handler, if it has one.
+fn handler_of(signal: i32) -> usize {
+    let handler = legacy::sigaction(signal, None).map_or(0, |action| action.handler);
+    if handler > libc::SIG_IGN { handler } else { 0 }
 }

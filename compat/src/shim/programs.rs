@@ -201,16 +201,25 @@ pub unsafe extern "C" fn posix_spawnp(
     call!(posix_spawnp(pid, file, actions, attr, argv, env))
 }
 
-/// system(3). libc ignores SIGINT and SIGQUIT meanwhile, behind the table's back, and then puts back what it
-/// has found, but with its own restorer: our entry stub would take what the kernel delivers for a call of
-/// somebody who chains to it.
+/// system(3). libc ignores SIGINT and SIGQUIT meanwhile, behind the table's back, and then sets again what it
+/// has found (sysdeps/posix/system.c). Of our stub that would be with libc's restorer, and we would take what
+/// the kernel delivers for a call of somebody who chains to it; and of a virtual action, libc has set it once
+/// more, with its restorer.
 ///
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
     let status = call!(system(command));
-    legacy::recheck(libc::SIGINT);
-    legacy::recheck(libc::SIGQUIT);
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        if !command.is_null() && legacy::is_owned(signal) && !legacy::is_borrowed() {
+            if let Ok(now) = legacy::sigaction(signal, None) {
+                let again =
+                    super::actions::with_restorer(now.handler, now.flags as c_int, now.mask);
+                let _set = legacy::set(signal, &again);
+            }
+            legacy::recheck(signal);
+        }
+    }
     status
 }
 

@@ -9,6 +9,7 @@ use super::user::{self, here};
 use super::{fail, is_valid};
 use core::ffi::c_int;
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec};
+use sigplane::legacy::WaitMask;
 
 /// A mask as a wait is to have it.
 enum Mask {
@@ -43,6 +44,24 @@ impl Mask {
     }
 }
 
+/// Waits, and has a handler that interrupts it know the mask. `set` is what a caller of one of the functions
+/// below has given it: null, or where a mask should be.
+fn wait<R>(set: *const sigset_t, call: impl FnOnce(*const sigset_t) -> R) -> R {
+    // SAFETY: the caller's promise.
+    let mask = unsafe { Mask::of(set) };
+    let at = mask.as_ptr();
+    // SAFETY: the caller's promise, or a copy; only the first word counts.
+    let word = unsafe { user::read_if(at.cast::<u64>(), here!()) };
+    let _noted = match word {
+        Ok(Some(word)) => Some(WaitMask::note(word & !UNBLOCKABLE, here!().addr())),
+        _ => None,
+    };
+    call(at)
+}
+
+/// What the kernel leaves out of every mask.
+const UNBLOCKABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+
 fn set_of(word: u64) -> sigset_t {
     // SAFETY: all zero bytes are a set.
     let mut set: sigset_t = unsafe { core::mem::zeroed() };
@@ -65,9 +84,7 @@ unsafe fn is_there(time: *const timespec) -> bool {
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn sigsuspend(set: *const sigset_t) -> c_int {
-    // SAFETY: the caller's promise.
-    let mask = unsafe { Mask::of(set) };
-    call!(sigsuspend(mask.as_ptr()))
+    wait(set, |set| call!(sigsuspend(set)))
 }
 
 fn suspend_with(word: u64) -> c_int {
@@ -114,9 +131,7 @@ pub unsafe extern "C" fn ppoll(
     if !unsafe { is_there(time) } {
         return fail(libc::EFAULT);
     }
-    // SAFETY: the caller's promise.
-    let mask = unsafe { Mask::of(set) };
-    call!(ppoll(fds, count, time, mask.as_ptr()))
+    wait(set, |set| call!(ppoll(fds, count, time, set)))
 }
 
 /// `ppoll` of programs that were compiled with `_FORTIFY_SOURCE`.
@@ -134,9 +149,7 @@ pub unsafe extern "C" fn ppoll_checked(
     if !unsafe { is_there(time) } {
         return fail(libc::EFAULT);
     }
-    // SAFETY: the caller's promise.
-    let mask = unsafe { Mask::of(set) };
-    call!(__ppoll_chk(fds, count, time, mask.as_ptr(), room))
+    wait(set, |set| call!(__ppoll_chk(fds, count, time, set, room)))
 }
 
 /// pselect(2).
@@ -155,9 +168,7 @@ pub unsafe extern "C" fn pselect(
     if !unsafe { is_there(time) } {
         return fail(libc::EFAULT);
     }
-    // SAFETY: the caller's promise.
-    let mask = unsafe { Mask::of(set) };
-    call!(pselect(count, read, write, except, time, mask.as_ptr()))
+    wait(set, |set| call!(pselect(count, read, write, except, time, set)))
 }
 
 /// epoll_pwait(2).
@@ -171,9 +182,7 @@ pub unsafe extern "C" fn epoll_pwait(
     time: c_int,
     set: *const sigset_t,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    let mask = unsafe { Mask::of(set) };
-    call!(epoll_pwait(epoll, events, count, time, mask.as_ptr()))
+    wait(set, |set| call!(epoll_pwait(epoll, events, count, time, set)))
 }
 
 /// epoll_pwait2(2).
@@ -187,7 +196,5 @@ pub unsafe extern "C" fn epoll_pwait2(
     time: *const timespec,
     set: *const sigset_t,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    let mask = unsafe { Mask::of(set) };
-    call!(epoll_pwait2(epoll, events, count, time, mask.as_ptr()))
+    wait(set, |set| call!(epoll_pwait2(epoll, events, count, time, set)))
 }

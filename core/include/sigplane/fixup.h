@@ -47,9 +47,6 @@
 
 #ifdef __cplusplus
 extern "C" {
-#else
-/* unistd.h hides it from programs that keep to a standard (feature_test_macros(7)). */
-extern long syscall(long number, ...);
 #endif
 
 /* One line of the object's table. R: kept though nothing refers to it. ?: in the section group of the code
@@ -96,10 +93,31 @@ struct sigplane_mark {
     char code[8];
 };
 
+/* The kernel itself: libc's syscall(2) may be somebody's who shows the program its own handlers. The error
+ * is negative. */
+static inline long sigplane_kernel(long number, unsigned long a, unsigned long b, unsigned long c,
+                                   unsigned long d, unsigned long e, unsigned long f)
+{
+    long result;
+    register unsigned long r10 __asm__("r10") = d;
+    register unsigned long r8 __asm__("r8") = e;
+    register unsigned long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+/* 1: read. 0: there is no such memory. Negative: refused. */
 static inline int sigplane_read(uintptr_t from, void *to, size_t length)
 {
     struct iovec there = {(void *)from, length}, here = {to, length};
-    return syscall(SYS_process_vm_readv, getpid(), &here, 1UL, &there, 1UL, 0UL) == (long)length;
+    long got = sigplane_kernel(SYS_process_vm_readv, (unsigned long)getpid(), (unsigned long)&here, 1,
+                               (unsigned long)&there, 1, 0);
+    if (got == (long)length)
+        return 1;
+    return got >= 0 || got == -EFAULT ? 0 : -1;
 }
 
 /* Sigplane's functions, or NULL. */
@@ -112,11 +130,12 @@ static inline const struct sigplane_abi *sigplane_find(void)
         struct sigplane_kernel_action action;
         struct sigplane_mark mark;
         uintptr_t at;
-        if (syscall(SYS_rt_sigaction, signals[i], NULL, &action, sizeof action.mask) != 0 ||
+        if (sigplane_kernel(SYS_rt_sigaction, (unsigned long)signals[i], 0, (unsigned long)&action,
+                            sizeof action.mask, 0, 0) != 0 ||
             action.handler <= 1 || action.restorer < sizeof mark)
             continue;
         at = action.restorer - sizeof mark;
-        if (sigplane_read(at, &mark, sizeof mark) && memcmp(mark.text, text, sizeof text) == 0)
+        if (sigplane_read(at, &mark, sizeof mark) == 1 && memcmp(mark.text, text, sizeof text) == 0)
             return (const struct sigplane_abi *)(at + 16 + (uintptr_t)mark.distance);
     }
     return NULL;
@@ -147,17 +166,15 @@ static inline int sigplane_fixups_attach(char *message, size_t length)
 static inline int sigplane_fixups_detach(void)
 {
     struct sigplane_abi abi;
-    int result, saved = errno;
+    int result;
     if (sigplane_fixups_owner == NULL)
         return SIGPLANE_FIXUP_UNKNOWN;
-    if (!sigplane_read((uintptr_t)sigplane_fixups_owner, &abi, sizeof abi)) {
-        int gone = errno == EFAULT;
-        errno = saved;
-        if (gone)
-            return SIGPLANE_ABSENT;
-        /* A filter refuses the look. The owner is trusted: a table that stayed would outlive its object. */
+    result = sigplane_read((uintptr_t)sigplane_fixups_owner, &abi, sizeof abi);
+    if (result == 0)
+        return SIGPLANE_ABSENT;
+    /* A filter refuses the look. The owner is trusted: a table that stayed would outlive its object. */
+    if (result < 0)
         abi = *sigplane_fixups_owner;
-    }
     result = abi.unregister_fixups(__start_sigplane_fixups);
     if (result == SIGPLANE_OK)
         sigplane_fixups_owner = NULL;

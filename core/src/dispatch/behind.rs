@@ -74,7 +74,7 @@ fn settle_rest(
     let was_handler = behind.action.is_handler();
     if claim(slot, arrival, &mut behind) {
         let action = &behind.action;
-        let mut mask = *frame.mask() | action.mask;
+        let mut mask = legacy::take_wait_mask(frame).unwrap_or(*frame.mask()) | action.mask;
         if !action.has(libc::SA_NODEFER) {
             mask |= sys::bit(arrival.number);
         }

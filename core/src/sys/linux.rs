@@ -85,15 +85,21 @@ impl KernelAction {
         if FAULT_BITS & bit(signal) != 0 {
             // A fault in a handler for faults is to reach its fixup: the kernel would kill the process for
             // a synchronous signal that is blocked (kernel/signal.c, `force_sig_info_to_task`).
-            flags |= libc::SA_NODEFER as u64;
             if first {
-                flags |= onstack;
+                flags |= onstack | libc::SA_NODEFER as u64;
             }
+        }
+        if !first {
+            // The kernel resets it, exactly once, and discards nothing that is pending; see `legacy::spend`.
+            flags |= foreign.flags & libc::SA_RESETHAND as u32 as u64;
         }
         if signal == libc::SIGCHLD && foreign.handler == libc::SIG_IGN {
             flags |= libc::SA_NOCLDWAIT as u64;
         }
-        Self { handler: trampoline(), flags, restorer: restorer(), mask: ASYNC_BITS }
+        // Nothing of a subscriber's runs there that could fault; and one that is sent is to wait for the mask of
+        // the handler, rather than to come on top of ours.
+        let mask = if first { ASYNC_BITS } else { !LIBC_BITS };
+        Self { handler: trampoline(), flags, restorer: restorer(), mask }
     }
 
     pub(crate) fn is_ours(&self) -> bool {

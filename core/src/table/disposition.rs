@@ -6,21 +6,19 @@
 //! | bits | meaning |
 //! |---|---|
 //! | 0 – 21 | the number of the action (`interned`) |
-//! | `KNOWN` | the number is what the kernel has, if the signal is not owned |
 //! | `OWNED` | the action is virtual: this word is the truth, and the kernel has what follows from it |
 //! | `HANDLER` | the action is neither `SIG_DFL` nor `SIG_IGN` |
-//! | `NOTING` | somebody asks the kernel, to note the answer here |
+//! | `ASKED` | somebody asks the kernel what it has, to begin with that |
 //! | 32 – 63 | how many changes there have been |
 //!
-//! A signal that is not owned belongs to the kernel; the word only spares queries a system call. A query that
-//! finds nothing known announces itself (`NOTING`), asks the kernel, and notes the answer if the word is
-//! still the same. Who changes the kernel's action removes what is known or about to be noted *before*, and
-//! looks again *afterwards*: if the word is the same, no query has begun in between, and those that begin
-//! now will see the new action; otherwise whatever has been noted is removed once more. So changes that no
-//! query comes between cost no locked instruction.
+//! A signal that is not owned belongs to the kernel, and the number is that of the action which it was last
+//! given up with. Who makes a signal owned without the table's lock marks the word (`ASKED`), asks the
+//! kernel, and exchanges the word if it is still the same. Who changes the kernel's action removes such a
+//! mark *before*, and looks again *afterwards*: if the word is the same, nobody has asked in between, and
+//! those who ask now will see the new action. So a change costs no locked instruction.
 //!
-//! A query that never comes back (a handler has interrupted it and left by `siglongjmp`) leaves its
-//! announcement behind, which the next one replaces.
+//! A mark whose owner never comes back (a handler has interrupted it and left by `siglongjmp`) stays until
+//! the next change.
 //!
 //! The count of changes keeps a compare-and-swap from taking a word that has come back for one that never
 //! left. It comes round after 2^32 changes, all of which would have to happen while one thread is between
@@ -36,13 +34,12 @@ use crate::sys::KernelAction;
 use core::sync::atomic::AtomicU64;
 
 const INDEX: u64 = (1 << INDEX_BITS) - 1;
-const KNOWN: u64 = 1 << 22;
 const OWNED: u64 = 1 << 23;
 const HANDLER: u64 = 1 << 24;
-const NOTING: u64 = 1 << 25;
+const ASKED: u64 = 1 << 25;
 const CHANGE: u64 = 1 << 32;
 
-const _: () = assert!(INDEX < KNOWN);
+const _: () = assert!(INDEX < OWNED);
 
 /// A value of the word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,12 +61,6 @@ impl Word {
         self.0 & HANDLER != 0
     }
 
-    /// Whether the action is what the kernel has, as far as this word tells.
-    #[inline(always)]
-    pub(crate) fn is_known(self) -> bool {
-        self.0 & KNOWN != 0
-    }
-
     fn changed(self) -> Self {
         Self(self.0.wrapping_add(CHANGE))
     }
@@ -83,14 +74,8 @@ impl Word {
         Self(if owned { self.0 | OWNED } else { self.0 & !OWNED })
     }
 
-    /// Whether a change of the kernel's action has something to remove.
-    #[inline(always)]
-    fn is_noted(self) -> bool {
-        self.0 & (KNOWN | NOTING) != 0
-    }
-
-    fn without_notes(self) -> Self {
-        Self(self.0 & !(KNOWN | NOTING))
+    fn without_mark(self) -> Self {
+        Self(self.0 & !ASKED)
     }
 }
 
@@ -124,17 +109,17 @@ impl Disposition {
 
     /// Makes the action virtual, beginning with the one of this number. What was there before.
     pub(crate) fn adopt(&self, index: u32) -> Word {
-        self.update(|word| word.with(index).owned(true).without_notes().changed()).0
+        self.update(|word| word.with(index).owned(true).without_mark().changed()).0
     }
 
     /// As `adopt`, if the word is still `seen`.
     pub(crate) fn adopt_after(&self, seen: Word, index: u32) -> bool {
-        self.replace(seen, seen.with(index).owned(true).without_notes().changed())
+        self.replace(seen, seen.with(index).owned(true).without_mark().changed())
     }
 
     /// Ends that: the kernel gets what this returns, and is the truth from here on.
     pub(crate) fn disown(&self) -> Word {
-        self.update(|word| word.owned(false).without_notes().changed()).1
+        self.update(|word| word.owned(false).without_mark().changed()).1
     }
 
     /// Sets the virtual action, if the word is still `seen`, which is owned. The word that is there then.
@@ -146,10 +131,10 @@ impl Disposition {
     /// Before a change of the kernel's action, if the word is still `seen`, which is not owned.
     #[inline(always)]
     pub(crate) fn begin(&self, seen: Word) -> Option<Word> {
-        if !seen.is_noted() {
+        if seen.0 & ASKED == 0 {
             return Some(seen);
         }
-        let new = seen.without_notes().changed();
+        let new = seen.without_mark().changed();
         self.replace(seen, new).then_some(new)
     }
 
@@ -162,20 +147,14 @@ impl Disposition {
     #[cold]
     fn end_among_others(&self) -> Option<Word> {
         let remove =
-            |word: Word| if word.is_owned() { word } else { word.without_notes().changed() };
+            |word: Word| if word.is_owned() { word } else { word.without_mark().changed() };
         let (_, now) = self.update(remove);
         now.is_owned().then_some(now)
     }
 
-    /// Announces a query of the kernel, if the word is still `seen`, which is not owned.
+    /// Marks the word before a query of the kernel, if it is still `seen`, which is not owned.
     pub(crate) fn ask(&self, seen: Word) -> Option<Word> {
-        let new = Word(seen.without_notes().0 | NOTING).changed();
+        let new = Word(seen.0 | ASKED).changed();
         self.replace(seen, new).then_some(new)
-    }
-
-    /// Notes what that has shown, if nothing has happened since.
-    pub(crate) fn note(&self, asked: Word, index: u32) {
-        let noted = Word(asked.without_notes().with(index).0 | KNOWN);
-        self.replace(asked, noted);
     }
 }

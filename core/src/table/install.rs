@@ -153,7 +153,7 @@ pub(super) fn remove(
     }
     writer.installed &= !bit;
     slot.set_wanted(false);
-    let behind = if legacy::owns_handlers() { slot.behind.get() } else { slot.behind.disown() };
+    let behind = if legacy::owns(number) { slot.behind.get() } else { slot.behind.disown() };
     let original = slot.desired(number, behind);
     let Ok(actual) = sys::sigaction(number, None) else {
         return Removal::Restored;

@@ -71,7 +71,7 @@ impl Slot {
     pub(crate) fn desired(&self, signal: i32, behind: Word) -> KernelAction {
         let legacy = behind.action();
         let wanted = self.is_wanted();
-        if wanted || (legacy::owns_handlers() && behind.is_owned() && behind.is_handler()) {
+        if wanted || (legacy::owns(signal) && behind.is_owned() && behind.is_handler()) {
             KernelAction::ours(legacy, signal, wanted)
         } else {
             *legacy

@@ -1,5 +1,9 @@
 //! What the tests of the shim share: where its parts are, and how a program is run with and without it.
 
+pub mod compile;
+pub mod program;
+pub mod pty;
+
 use std::path::PathBuf;
 use std::process::Command;
 

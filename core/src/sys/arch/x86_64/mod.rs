@@ -135,6 +135,11 @@ global_asm!(
     ".type sigplane0_borrowed,@object",
     "sigplane0_borrowed: .zero 8",
     ".size sigplane0_borrowed, 8",
+    ".hidden sigplane0_waiting",
+    ".globl sigplane0_waiting",
+    ".type sigplane0_waiting,@object",
+    "sigplane0_waiting: .zero 16",
+    ".size sigplane0_waiting, 16",
     ".popsection",
 );
 
@@ -288,6 +293,61 @@ pub(crate) fn is_borrowed() -> bool {
         );
     }
     borrowed != 0
+}
+
+/// The mask of the calling thread's wait, and an address on the stack below which that happens; 0 if there is
+/// none. See `legacy::WaitMask`.
+#[inline(always)]
+pub(crate) fn wait_mask() -> (usize, u64) {
+    let (below, mask): (usize, u64);
+    // SAFETY: as in `record`, two words.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_waiting@GOTTPOFF]",
+            "mov {m}, qword ptr fs:[{r} + 8]",
+            "mov {r}, qword ptr fs:[{r}]",
+            r = out(reg) below,
+            m = out(reg) mask,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    (below, mask)
+}
+
+/// Sets them: the mask before the address that makes it count, and that is taken away first.
+#[inline(always)]
+pub(crate) fn set_wait_mask(below: usize, mask: u64) {
+    // SAFETY: as in `set_record`, two words.
+    unsafe {
+        asm!(
+            "mov {r}, qword ptr [rip + sigplane0_waiting@GOTTPOFF]",
+            "mov qword ptr fs:[{r}], 0",
+            "mov qword ptr fs:[{r} + 8], {m}",
+            "mov qword ptr fs:[{r}], {b}",
+            r = out(reg) _,
+            b = in(reg) below,
+            m = in(reg) mask,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Whether the context is that of a system call which a signal has ended with `EINTR`, made not far below
+/// an address of the stack. A call that puts a mask on ends so whenever a handler runs (sigsuspend(2),
+/// ppoll(2); kernel/signal.c, `set_restore_sigmask`), and the context is at the instruction behind it.
+pub(crate) fn is_in_wait(context: &libc::ucontext_t, below: usize) -> bool {
+    const FRAMES: usize = 2048;
+    let registers = &context.uc_mcontext.gregs;
+    let register = |at: i32| registers[at as usize];
+    let interrupted = register(libc::REG_RAX) == -i64::from(libc::EINTR);
+    let distance = below.wrapping_sub(register(libc::REG_RSP) as usize);
+    if !interrupted || distance > FRAMES {
+        return false;
+    }
+    let behind = (register(libc::REG_RIP) as usize).wrapping_sub(2) as *const [u8; 2];
+    // SAFETY: with that result in its register and that stack, the code is libc's function that waits, in the
+    // middle of which the instruction in front is mapped.
+    unsafe { behind.read() == [0x0f, 0x05] }
 }
 
 /// Sets whether this is a `vfork` child: not, in one that `fork` has made.
