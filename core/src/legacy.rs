@@ -352,7 +352,7 @@ fn borrowed(slot: &Slot, signal: i32, new: Option<&Action>) -> Result<Action, i3
         Some(new) => sys::sigaction(signal, Some(&KernelAction::from(*new)))?,
         None => sys::sigaction(signal, None)?,
     };
-    Ok(if actual.is_ours() { *slot.behind.get().action() } else { actual }.into())
+    Ok(if actual.was_ours() { *slot.behind.get().action() } else { actual }.into())
 }
 
 /// Has handlers entered through sigplane's stub from now on, also where nobody subscribes: so that they

@@ -106,6 +106,11 @@ impl KernelAction {
         self.handler == trampoline()
     }
 
+    /// Whether it is ours, or was until the kernel reset it (`SA_RESETHAND`, which leaves all but the handler).
+    pub(crate) fn was_ours(&self) -> bool {
+        self.is_ours() || (self.handler == libc::SIG_DFL && self.restorer == restorer())
+    }
+
     pub(crate) fn is_handler(&self) -> bool {
         self.handler != libc::SIG_DFL && self.handler != libc::SIG_IGN
     }

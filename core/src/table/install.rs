@@ -73,7 +73,7 @@ pub(super) fn take(
         return Ok(());
     }
     let mut chain = match current {
-        Some(chain) if actual.is_ours() => chain.clone(),
+        Some(chain) if actual.was_ours() => chain.clone(),
         Some(chain) => {
             if installed {
                 writer.exposed |= sys::bit(number);
@@ -85,8 +85,12 @@ pub(super) fn take(
     if let Some(entry) = entry {
         chain = chain.with(entry);
     }
-    if !actual.is_ours() {
+    let known = slot.behind.get();
+    if !actual.was_ours() {
         slot.behind.adopt(number_of(&actual)?);
+    } else if !known.is_owned() {
+        // Our stub, put back by somebody who had found it there: what stood behind it then does so again.
+        slot.behind.adopt(number_of(known.action())?);
     }
     let adopted = slot.behind.get();
     publish(slot, writer, chain);
@@ -101,7 +105,7 @@ pub(super) fn take(
         slot.behind.disown();
         sys::os_error("rt_sigaction", errno)
     })?;
-    if replaced != actual && !replaced.is_ours() {
+    if replaced != actual && !replaced.was_ours() {
         // Somebody changed it between our two calls: what they set is what stands behind us, unless
         // somebody has set it through us since.
         slot.behind.adopt_after(adopted, number_of(&replaced)?);
