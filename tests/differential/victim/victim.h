@@ -28,7 +28,7 @@ enum {
   LOG_SIZE = 1 << 18,
   HANDLERS = 8,           /* handler h runs procedure 1 + h */
   LEVELS = 12,            /* procedures within procedures */
-  STACK = 128 * 1024,
+  STACK = 1024 * 1024, /* A handler may be entered on top of another as often as a program has operations. */
   ALTERNATES = 3,
   CONTEXTS = 3,
   RELEASE = 63,           /* ends a call that nothing else ends; programs never name it */
