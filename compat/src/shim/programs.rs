@@ -209,17 +209,18 @@ pub unsafe extern "C" fn posix_spawnp(
 /// # Safety
 /// As libc's.
 pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
-    let status = call!(system(command));
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        if !command.is_null() && legacy::is_owned(signal) && !legacy::is_borrowed() {
-            if let Ok(now) = legacy::sigaction(signal, None) {
-                let again =
-                    super::actions::with_restorer(now.handler, now.flags as c_int, now.mask);
-                let _set = legacy::set(signal, &again);
-            }
-            legacy::recheck(signal);
+    let concerned =
+        |signal: &c_int| !command.is_null() && legacy::is_owned(*signal) && !legacy::is_borrowed();
+    let owned = || [libc::SIGINT, libc::SIGQUIT].into_iter().filter(concerned);
+    for signal in owned() {
+        // Not afterwards: a handler of SIGCHLD may leave libc's function by siglongjmp.
+        if let Ok(now) = legacy::sigaction(signal, None) {
+            let again = super::actions::with_restorer(now.handler, now.flags as c_int, now.mask);
+            let _set = legacy::set(signal, &again);
         }
     }
+    let status = call!(system(command));
+    owned().for_each(legacy::recheck);
     status
 }
 
