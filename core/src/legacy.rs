@@ -455,6 +455,20 @@ pub fn exec_failed(changed: u64) {
     }
 }
 
+/// Gives the kernel the program's own action of an owned signal to which nobody subscribes, for a time in which
+/// libc saves and restores what it finds there; [`recheck`] ends it.
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn step_aside(signal: i32) {
+    let slot = engine::get().slot(signal);
+    let word = slot.behind.get();
+    if word.is_owned() && !slot.is_wanted() && word.is_handler() {
+        let _set = sys::set_action(signal, word.action());
+    }
+}
+
 /// Puts the kernel right where libc has changed it without telling, and put it back with a restorer of its
 /// own (`system`, for SIGINT and SIGQUIT).
 ///
@@ -463,9 +477,17 @@ pub fn exec_failed(changed: u64) {
 #[doc(hidden)]
 pub fn recheck(signal: i32) {
     let slot = engine::get().slot(signal);
-    if slot.behind.get().is_owned() && !sys::arch::is_borrowed() {
-        let _replaced = settle(slot, signal);
+    let word = slot.behind.get();
+    if !word.is_owned() || sys::arch::is_borrowed() {
+        return;
     }
+    // A handler that is to be called once may have been, by the kernel, while we stood aside.
+    let once = word.is_handler() && word.action().has(libc::SA_RESETHAND) && !slot.is_wanted();
+    let spent = |now: KernelAction| now.handler == libc::SIG_DFL && !now.was_ours();
+    if once && sys::sigaction(signal, None).is_ok_and(spent) {
+        spend(slot, signal, word);
+    }
+    let _replaced = settle(slot, signal);
 }
 
 /// A mask that the calling thread has for the time of a wait, by a system call that puts it on and takes it

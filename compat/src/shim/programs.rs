@@ -218,6 +218,7 @@ pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
             let again = super::actions::with_restorer(now.handler, now.flags as c_int, now.mask);
             let _set = legacy::set(signal, &again);
         }
+        legacy::step_aside(signal);
     }
     let status = call!(system(command));
     owned().for_each(legacy::recheck);

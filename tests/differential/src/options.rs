@@ -30,7 +30,7 @@ Runs random programs of signal operations bare and under the shim, and compares 
 
   --budget SECONDS   for how long (10)
   --count N          at most so many programs
-  --seed N           the first program's seed (from the clock)
+  --seed N           the first program's seed (1; 0: from the clock)
   --mode MODE        bare, shim, owned, or wrong:BUG; may be repeated (shim and owned)
                      BUG: nodefer, mask, reset, everything-restarts, stack
   --replay SEED      one program: its listing, its log, what differs
@@ -46,7 +46,7 @@ impl Options {
         let beside = std::env::current_exe()
             .map_or_else(|_| PathBuf::new(), |test| test.with_file_name("libsigplane_compat.so"));
         let mut options = Self {
-            seed: now / 1000 % 1_000_000_000,
+            seed: 1,
             budget: Duration::from_secs(10),
             count: u64::MAX,
             replay: None,
@@ -59,7 +59,10 @@ impl Options {
             let mut value =
                 || arguments.next().unwrap_or_else(|| wrong(&format!("{argument} needs a value")));
             match argument.as_str() {
-                "--seed" => options.seed = number(&value()),
+                "--seed" => {
+                    let seed = number(&value());
+                    options.seed = if seed == 0 { now / 1000 % 1_000_000_000 } else { seed };
+                }
                 "--budget" => options.budget = Duration::from_secs(number(&value())),
                 "--count" => options.count = number(&value()),
                 "--replay" => options.replay = Some(number(&value())),
