@@ -5,5 +5,5 @@
 # repeated.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cargo test -p sigplane-differential --test differential --release --locked -- \
+cargo test -p sigplane-differential --test differential --locked -- --only \
   --budget "${SIGPLANE_DIFFERENTIAL_SECONDS:-60}" --seed "${SIGPLANE_DIFFERENTIAL_SEED:-100000}"
