@@ -33,6 +33,9 @@ struct Pool {
     writable: usize,
     constant: usize,
     nothing: usize,
+    /// Where options are: nothing is written there as a result, for a call believes the functions that
+    /// valid options name.
+    options: usize,
 }
 
 impl Pool {
@@ -52,7 +55,8 @@ impl Pool {
         let constant = writable + POOL + PAGE;
         allow(writable, POOL, libc::PROT_READ | libc::PROT_WRITE);
         allow(constant, PAGE, libc::PROT_READ);
-        Self { writable, constant, nothing }
+        let options = map(3 * PAGE, libc::PROT_READ | libc::PROT_WRITE);
+        Self { writable, constant, nothing, options }
     }
 
     fn pointer(&self, dice: &mut Dice) -> usize {
@@ -112,7 +116,7 @@ fn options(pool: &Pool, dice: &mut Dice) -> usize {
         destroy: if dice.roll(2) == 0 { None } else { Some(nothing) },
         reserved: u64::from(dice.roll(16) == 0),
     };
-    let at = pool.writable + 8 * dice.roll(1000) as usize;
+    let at = pool.options + 8 * dice.roll(1000) as usize;
     unsafe { std::ptr::with_exposed_provenance_mut::<abi::Options>(at).write(options) };
     at
 }
