@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static struct {
@@ -63,6 +64,8 @@ int main(void)
     sigplane_subscription hup, jobs, usr1, term;
     struct pollfd wait[3] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}};
     int wake[2], removal = -1;
+    unsigned long arguments[6] = {(unsigned long)wait, 3, (unsigned long)-1, 0, 0, 0};
+    long ready;
 
     if (sigplane_abi_version() != SIGPLANE_ABI) {
         fprintf(stderr, "the header is not the library's\n");
@@ -87,8 +90,9 @@ int main(void)
 
     while (!(wait[0].revents & POLLIN)) {
         sigplane_event event;
-        /* A signal for this thread ends poll(2) with EINTR: the safe point runs what it brought. */
-        (void)poll(wait, 3, -1);
+        /* A signal for this thread ends poll(2) with EINTR, also one that comes just before it; then the safe
+           point runs what it brought. */
+        (void)sigplane_syscall(SYS_poll, arguments, &ready);
         sigplane_poll();
         while (sigplane_inbox_read(hup, &event, 0) == SIGPLANE_OK) {
             printf("reloading for process %d\n", (int)event.pid);
