@@ -85,6 +85,7 @@ fn libjsig() -> Option<PathBuf> {
     found.pop()
 }
 
+#[allow(clippy::zombie_processes, reason = "it ends with its input, when this process ends")]
 fn actor(
     name: &'static str,
     operation: &str,
