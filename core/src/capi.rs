@@ -13,7 +13,7 @@ use crate::sys;
 use crate::thread::{Record, ThreadHandle, attached};
 use core::mem::offset_of;
 
-/// Where [`Record::attention`](Record) is in a record: not 0 when something waits for the thread.
+/// Where `Record::attention` is in a record: not 0 when something waits for the thread.
 pub const ATTENTION: usize = offset_of!(Record, attention);
 /// Where the state is.
 pub const STATE: usize = offset_of!(Record, state);

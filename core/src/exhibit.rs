@@ -9,7 +9,7 @@
 //! nothing.
 //!
 //! # Safety
-//! The addresses are those of statics. A row names memory of an entry from [`show`] to [`hide`], which its
+//! The addresses are those of statics. A row names memory of an entry from `show` to `hide`, which its
 //! destructor calls first.
 #![allow(unsafe_code)]
 

@@ -8,7 +8,7 @@
 //! * `handle` — objects behind numbers. `user` — a callback's data and its destructor.
 //! * `subscribe`, `inbox`, `thread`, `access`, `fault`, `process` — the functions, as the header's parts.
 //!
-//! Invariants: no panic crosses the boundary ([`status::contained`]); a pointer is checked before anything
+//! Invariants: no panic crosses the boundary (`status::contained`); a pointer is checked before anything
 //! is changed; errno is left alone unless the answer is `E_OS`.
 //!
 //! # Safety
