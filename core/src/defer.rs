@@ -373,6 +373,7 @@ fn call_foreign(more: bool, next: &Next, arrival: &mut Arrival<'_>, frame: &mut 
     // SAFETY: `target` is the address of a handler that the program gave to sigaction(2); one of the
     // one-argument form ignores the other registers.
     let handler: Handler = unsafe { core::mem::transmute::<usize, Handler>(next.target) };
+    sys::set_mask(arrival.mask);
     if more {
         // Should the handler leave by siglongjmp, the rest is delivered when the bell gets through, which
         // is when the handler's mask is gone.

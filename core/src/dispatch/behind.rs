@@ -79,8 +79,8 @@ fn settle_rest(
             mask |= sys::bit(arrival.number);
         }
         mask |= bell_for(arrival);
-        // What this lets through is delivered on top of us right here; nothing is held.
-        sys::set_mask(mask);
+        // Who enters the handler puts it on, last of all: what it lets through is delivered on top.
+        arrival.mask = mask;
         return Next { target: action.handler, after };
     }
     if was_handler {

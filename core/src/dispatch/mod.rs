@@ -48,8 +48,8 @@ use crate::thread::Record;
 use crate::thread::record::{attention, state};
 use core::ffi::c_void;
 
-/// What the entry stub does next: jump to `target`, or, when `after` is not 0, call it and then
-/// `after_foreign`; return when `target` is 0.
+/// What the entry stub does next: put on the mask that it was given and jump to `target`, or, when
+/// `after` is not 0, call it and then `after_foreign`; return when `target` is 0.
 #[repr(C)]
 pub(crate) struct Next {
     pub target: usize,
@@ -78,6 +78,8 @@ pub(crate) struct Arrival<'a> {
     pub second_hand: bool,
     /// This is a `vfork` child: the queues it sees are its parent's.
     pub borrowed: bool,
+    /// What is to be blocked while the handler runs that comes next ([`Next::target`]).
+    pub mask: u64,
 }
 
 impl<'a> Arrival<'a> {
@@ -98,6 +100,7 @@ impl<'a> Arrival<'a> {
             second_hand: false,
             awaited: false,
             borrowed: false,
+            mask: 0,
         }
     }
 }
@@ -105,11 +108,14 @@ impl<'a> Arrival<'a> {
 /// The entry stub's callee. What most signals need comes first: an attached thread that is in no
 /// deferral and no wait of ours, and a chain of immediate entries with nothing special behind it. It
 /// takes the same steps as [`general`], with those left out that have nothing to do.
+///
+/// `mask` is where the mask for the next handler goes, if there is one.
 pub(crate) unsafe extern "C" fn dispatch(
     number: i32,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
     by_kernel: u32,
+    mask: *mut u64,
 ) -> Next {
     const SPECIAL: u64 = sys::FAULT_BITS | sys::bit(doorbell::SIGNAL);
     if by_kernel != 0
@@ -135,12 +141,12 @@ pub(crate) unsafe extern "C" fn dispatch(
                 return Next::RETURN;
             }
             // SAFETY: this function's own arguments.
-            return unsafe { untaken(number, info, context, record) };
+            return unsafe { untaken(number, info, context, mask, record) };
         }
         record.readers.exit(reading);
     }
     // SAFETY: this function's own arguments.
-    unsafe { general(number, info, context, by_kernel) }
+    unsafe { general(number, info, context, by_kernel, mask) }
 }
 
 /// Step 6 for a chain that [`dispatch`] has been through.
@@ -149,6 +155,7 @@ unsafe fn untaken(
     number: i32,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
+    mask: *mut u64,
     record: &'static Record,
 ) -> Next {
     // SAFETY: the arguments of `dispatch`.
@@ -157,7 +164,10 @@ unsafe fn untaken(
     let mut frame = unsafe { Frame::of_handler(context.cast()) };
     let mut arrival = Arrival::new(number, info, Some(record));
     let slot = engine::get().slot(number);
-    behind::settle(&mut arrival, &mut frame, slot, Behind::of(slot), false, 0)
+    let next = behind::settle(&mut arrival, &mut frame, slot, Behind::of(slot), false, 0);
+    // SAFETY: the stub's own word.
+    unsafe { mask.write(arrival.mask) };
+    next
 }
 
 /// Every signal's way. Kept out of `dispatch`, whose frame it would blow up.
@@ -167,6 +177,7 @@ unsafe fn general(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
     by_kernel: u32,
+    mask: *mut u64,
 ) -> Next {
     let record = Record::current();
     // SAFETY: the kernel passes valid information for the life of the handler; a handler that chains
@@ -181,10 +192,14 @@ unsafe fn general(
     }
     let mut arrival = Arrival::new(number, info, record);
     arrival.fault = fault::is_synchronous(number, info);
-    if by_kernel == 0 {
-        return second_hand(&mut arrival, &mut frame);
-    }
-    route(&mut arrival, &mut frame)
+    let next = if by_kernel == 0 {
+        second_hand(&mut arrival, &mut frame)
+    } else {
+        route(&mut arrival, &mut frame)
+    };
+    // SAFETY: the stub's own word.
+    unsafe { mask.write(arrival.mask) };
+    next
 }
 
 /// A fault's way, or steps 1 and 2, and then the chain.
@@ -249,7 +264,10 @@ fn second_hand(arrival: &mut Arrival<'_>, frame: &mut Frame) -> Next {
     arrival.continuation = older && frame.mark_as_ours(arrival.info);
     arrival.bypass = older && !arrival.continuation && is_in_kernel_too(arrival);
     let next = if arrival.continuation { deliver(arrival, frame) } else { route(arrival, frame) };
-    sys::set_mask(before | behind::bell_for(arrival));
+    arrival.mask = before | behind::bell_for(arrival);
+    if next.target == 0 {
+        sys::set_mask(arrival.mask);
+    }
     next
 }
 

@@ -5,9 +5,9 @@
 //! # Safety
 //! The assembly below fixes four contracts that the rest of the crate relies on:
 //! 1. [`trampoline`] is entered with the kernel's three arguments, calls
-//!    [`crate::dispatch::dispatch`], and then either returns to the restorer or *jumps* to a
-//!    foreign handler with the arguments and the stack pointer it had at entry, so that the
-//!    foreign handler's caller is the kernel's frame.
+//!    [`crate::dispatch::dispatch`], and then either returns to the restorer, or puts on the mask
+//!    that it was told and *jumps* to a foreign handler with the arguments and the stack pointer it
+//!    had at entry, so that the foreign handler's caller is the kernel's frame.
 //! 2. The restorer's bytes are those that libgcc (`linux-unwind.h`) and gdb
 //!    (`amd64_linux_sigtramp_code`) recognise: `48 c7 c0 0f 00 00 00 0f 05`.
 //! 3. The record lives in *initial-exec* thread-local storage: one load from the GOT, one from the
@@ -61,21 +61,41 @@ global_asm!(
     ".cfi_adjust_cfa_offset 8",
     "push rdx",
     ".cfi_adjust_cfa_offset 8",
+    // Room for a mask.
+    "sub rsp, 16",
+    ".cfi_adjust_cfa_offset 16",
+    "mov r8, rsp",
     "call {dispatch}",
+    ".cfi_remember_state",
+    "test rax, rax",
+    "jz 2f",
     "mov r8, rax",
     "mov r9, rdx",
+    // rt_sigprocmask(SIG_SETMASK, ...): the handler's mask. What it lets through is delivered on top of
+    // these five words, and so of hardly more stack than the handler alone would have below it. The
+    // kernel keeps all registers but rax, rcx and r11 (syscall(2)).
+    "mov eax, 14",
+    "mov edi, 2",
+    "mov rsi, rsp",
+    "xor edx, edx",
+    "mov r10d, 8",
+    "syscall",
+    "add rsp, 16",
+    ".cfi_adjust_cfa_offset -16",
     "pop rdx",
     ".cfi_adjust_cfa_offset -8",
     "pop rsi",
     ".cfi_adjust_cfa_offset -8",
     "pop rdi",
     ".cfi_adjust_cfa_offset -8",
-    "test r8, r8",
-    "jz 2f",
     "test r9, r9",
     "jnz 3f",
     "jmp r8",
-    "2: ret",
+    "2:",
+    ".cfi_restore_state",
+    "add rsp, 40",
+    ".cfi_adjust_cfa_offset -40",
+    "ret",
     // Entries placed after the legacy action: it has to be called rather than jumped to.
     "3: push rdi",
     ".cfi_adjust_cfa_offset 8",
