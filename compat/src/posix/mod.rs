@@ -26,7 +26,7 @@
 pub mod c;
 #[cfg(feature = "nix")]
 pub mod nix;
-mod restorer;
+pub(crate) mod restorer;
 
 use core::ffi::c_int;
 use libc::{sighandler_t, sigset_t, stack_t};

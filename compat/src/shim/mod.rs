@@ -29,16 +29,22 @@ mod user;
 pub mod waits;
 
 use crate::journal::{self, Kind};
+use crate::posix::restorer;
 use sigplane::legacy;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What libc gives the kernel for handlers to return to.
 static RESTORER: AtomicUsize = AtomicUsize::new(0);
 
-/// The restorer of actions that are set through libc's names. Zero before `start`, when nothing has been
-/// asked of libc yet.
+/// The restorer of actions that are set through libc's names. The constructors of the libraries that a program
+/// needs run before those of a preloaded one: until `start` has asked libc for its own, that of `posix` serves, which
+/// is the same two instructions.
+#[inline(always)]
 fn restorer() -> usize {
-    RESTORER.load(Ordering::Relaxed)
+    match RESTORER.load(Ordering::Relaxed) {
+        0 => restorer::address(),
+        libc => libc,
+    }
 }
 
 /// Called by the loader before the constructors of this object that have no priority, and before `main`.

@@ -53,7 +53,7 @@ fn wait<R>(set: *const sigset_t, call: impl FnOnce(*const sigset_t) -> R) -> R {
     // SAFETY: the caller's promise, or a copy; only the first word counts.
     let word = unsafe { user::read_if(at.cast::<u64>(), here!()) };
     let _noted = match word {
-        Ok(Some(word)) => Some(WaitMask::note(word & !UNBLOCKABLE, here!().addr())),
+        Ok(Some(word)) => Some(WaitMask::note(word & !UNBLOCKABLE, at.addr(), here!().addr())),
         _ => None,
     };
     call(at)

@@ -55,8 +55,13 @@ fn difference(model: &str, seen: &str) -> String {
 /// Runs the command to its end without input: both outputs as one, and how it ended. The process has a
 /// group of its own, so that what it sends to its group does not reach the test.
 pub fn observe(mode: Mode, mut command: Command) -> String {
-    use std::os::unix::process::CommandExt;
     mode.apply(&mut command);
+    observe_as_it_is(command)
+}
+
+/// The same with the environment that the command has.
+pub fn observe_as_it_is(mut command: Command) -> String {
+    use std::os::unix::process::CommandExt;
     command.process_group(0);
     let (exit, output) = sigplane_tests::output_of(command);
     format!("{output}{exit:?}\n")

@@ -1,7 +1,8 @@
 //! The library can be preloaded, and a program does not notice.
 
 use sigplane_tests::Suite;
-use sigplane_tests_shim::Mode;
+use sigplane_tests_shim::program::{Scratch, alike, observe};
+use sigplane_tests_shim::{Mode, compile};
 use std::process::Command;
 
 /// A program runs, says the same and nothing more, and ends in the same way.
@@ -16,6 +17,40 @@ fn says_nothing() {
     }
 }
 
+/// Handlers that are set before the library's own constructor has run work as any others: by a library that the
+/// program needs, by the program before all constructors, and by another preloaded library.
+fn handlers_set_early() {
+    let scratch = Scratch::new("early");
+    let folder = scratch.path().to_str().expect("a path in UTF-8");
+    let library = scratch.path().join("libearly.so");
+    compile::shared("preload/early.c", library.clone(), &[]);
+    let path = format!("-Wl,-rpath,{folder}");
+    let linked = ["-Wl,--no-as-needed", "-L", folder, "-learly", &path];
+    let program = compile::c("preload/early_main.c", scratch.path().join("early"), &linked);
+    let model = alike(|mode| observe(mode, Command::new(&program)));
+    assert_eq!(model, "handled\n".repeat(3) + "handled 2 of two\nCode(0)\n");
+
+    for library_first in [false, true] {
+        let model = alike(|mode| {
+            let mut command = Command::new("true");
+            mode.apply(&mut command);
+            let ours = sigplane_tests_shim::library();
+            let mut preloaded = vec![library.as_path()];
+            if mode != Mode::Bare {
+                preloaded.insert(usize::from(library_first), &ours);
+            }
+            let preloaded: Vec<_> = preloaded.iter().map(|path| path.to_string_lossy()).collect();
+            command.env("LD_PRELOAD", preloaded.join(" "));
+            sigplane_tests_shim::program::observe_as_it_is(command)
+        });
+        assert_eq!(model, "handled\nCode(0)\n", "{library_first}");
+    }
+}
+
 fn main() {
-    Suite { tests: &[("says_nothing", says_nothing)], victims: &[] }.main()
+    Suite {
+        tests: &[("says_nothing", says_nothing), ("handlers_set_early", handlers_set_early)],
+        victims: &[],
+    }
+    .main()
 }

@@ -28,6 +28,17 @@ fn c_program() {
     }
 }
 
+/// What came during vfork is delivered at its return: handlers that run there are the parent's.
+fn at_the_return() {
+    let scratch = Scratch::new("vfork-return");
+    let program = scratch.path().join("returns");
+    let program = compile::c("vfork_storm/returns.c", program, &["-pthread"]);
+    let model = alike(|mode| observe(mode, Command::new(&program)));
+    let good = "set at the return: second\nonce: 1, then default\n\
+                after a jump, another thread reads: second\nCode(0)\n";
+    assert_eq!(model, good);
+}
+
 /// CPython's subprocess, on two threads, with and without `restore_signals`, under a storm.
 fn cpython_subprocess() {
     let python = find("python3").unwrap_or_else(|| find_or_skip("python"));
@@ -44,7 +55,7 @@ fn cpython_subprocess() {
 /// jobs: each child gets what the shell means it to have.
 fn shell() {
     let program = "trap 'echo trapped' USR1; trap '' USR2 INT; n=0\n\
-        (while kill -USR1 $$ 2>/dev/null; do :; done) & storm=$!\n\
+        (while kill -USR1 $$ 2>/dev/null; do env true; done) & storm=$!\n\
         while [ $n -lt 60 ]; do n=$((n + 1)); grep -E '^Sig(Ign|Blk|Cgt)' /proc/self/status; done\n\
         kill $storm; wait; trap 'echo last' USR1; kill -USR1 $$; trap - USR2; kill -USR2 $$; echo survived";
     let model = alike(|mode| {
@@ -74,6 +85,7 @@ fn main() {
         tests: &[
             ("loaded", loaded),
             ("c_program", c_program),
+            ("at_the_return", at_the_return),
             ("cpython_subprocess", cpython_subprocess),
             ("shell", shell),
         ],

@@ -47,10 +47,10 @@ signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
 threading.Thread(target=lambda: None).start()
 before = actions()
 
-# A storm from another process, until it is told to stop.
-sender = subprocess.Popen(
-    ["sh", "-c", "while kill -USR1 $0 && kill -USR2 $0 && kill -RTMIN $0; do :; done 2>/dev/null", str(os.getpid())]
-)
+# A storm from another process, until it is told to stop. It starts a program in each round: without a pause
+# queued signals may come faster than any handler returns, and this program would make no step any more.
+storm = "while kill -USR1 $0 && kill -USR2 $0 && kill -RTMIN $0; do env true; done 2>/dev/null"
+sender = subprocess.Popen(["sh", "-c", storm, str(os.getpid())])
 found = set()
 show = ["grep", "-E", "^Sig(Ign|Blk|Cgt)", "/proc/self/status"]
 rounds = int(sys.argv[1])

@@ -158,8 +158,8 @@ global_asm!(
     ".hidden sigplane0_waiting",
     ".globl sigplane0_waiting",
     ".type sigplane0_waiting,@object",
-    "sigplane0_waiting: .zero 16",
-    ".size sigplane0_waiting, 16",
+    "sigplane0_waiting: .zero 24",
+    ".size sigplane0_waiting, 24",
     ".popsection",
 );
 
@@ -212,9 +212,9 @@ global_asm!(
 );
 
 // vfork(2) as libc's (glibc sysdeps/unix/sysv/linux/x86_64/vfork.S): the child returns first, on the stack of
-// the parent, and may overwrite the return address there, so that is kept in a register meanwhile. The child
-// marks the thread as borrowed; the parent, which goes on when the child has ended or executed something,
-// puts the mark back as it was, from a register of its own.
+// the parent, and may overwrite the return address there, so that is kept in a register meanwhile. The thread is
+// marked as borrowed before the call, so that the child is from its first instruction on; the parent, which
+// goes on when the child has ended or executed something, puts the mark back as it was, from a register.
 global_asm!(
     ".pushsection .text.sigplane0_vfork,\"ax\",@progbits",
     ".hidden sigplane0_vfork",
@@ -226,6 +226,8 @@ global_asm!(
     "endbr64",
     "mov r8, [rip + sigplane0_borrowed@GOTTPOFF]",
     "mov rsi, fs:[r8]",
+    "lea r9, [rsi + 1]",
+    "mov fs:[r8], r9",
     "pop rdi",
     ".cfi_adjust_cfa_offset -8",
     ".cfi_register rip, rdi",
@@ -235,13 +237,11 @@ global_asm!(
     ".cfi_adjust_cfa_offset 8",
     ".cfi_rel_offset rip, 0",
     "test eax, eax",
-    "js 3f",
     "jz 2f",
+    // What came meanwhile has been delivered in front of this very instruction; see `is_borrowed`.
     "mov fs:[r8], rsi",
-    "ret",
-    "2: inc rsi",
-    "mov fs:[r8], rsi",
-    "ret",
+    "js 3f", // `mov` changes no flag.
+    "2: ret",
     "3: neg eax",
     "push rax",
     ".cfi_adjust_cfa_offset 8",
@@ -298,8 +298,8 @@ pub(crate) fn add_stranger_depth(by: i64) {
     }
 }
 
-/// Whether this is a `vfork` child, or one of its own: memory and thread are the parent's, the kernel's actions are not.
-/// Known of those that were made by [`sigplane0_vfork`].
+/// Whether this is a `vfork` child, or one of its own: memory and thread are the parent's, the kernel's actions
+/// are not. Known of those that were made by [`sigplane0_vfork`].
 #[inline(always)]
 pub(crate) fn is_borrowed() -> bool {
     let borrowed: u64;
@@ -312,62 +312,97 @@ pub(crate) fn is_borrowed() -> bool {
             options(nostack, preserves_flags, readonly),
         );
     }
-    borrowed != 0
+    borrowed != 0 && is_another_process()
 }
 
-/// The mask of the calling thread's wait, and an address on the stack below which that happens; 0 if there is
-/// none. See `legacy::WaitMask`.
+/// The parent's handlers may find the mark as well: those of the signals that came meanwhile run before the
+/// parent's first instruction, and one that leaves from there by a jump leaves the mark behind.
+#[cold]
+fn is_another_process() -> bool {
+    crate::engine::get().is_borrowed()
+}
+
+/// A mask that the calling thread has for the time of a wait; see `legacy::WaitMask`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// An address on the stack, below which the wait happens; 0 if there is none.
+    pub below: usize,
+    pub mask: u64,
+    /// Where the mask is that the kernel is told.
+    pub at: usize,
+}
+
+impl Wait {
+    pub(crate) const NONE: Self = Self { below: 0, mask: 0, at: 0 };
+}
+
+/// That of the calling thread.
 #[inline(always)]
-pub(crate) fn wait_mask() -> (usize, u64) {
-    let (below, mask): (usize, u64);
-    // SAFETY: as in `record`, two words.
+pub(crate) fn wait() -> Wait {
+    let (below, mask, at): (usize, u64, usize);
+    // SAFETY: as in `record`, three words.
     unsafe {
         asm!(
             "mov {r}, qword ptr [rip + sigplane0_waiting@GOTTPOFF]",
             "mov {m}, qword ptr fs:[{r} + 8]",
+            "mov {a}, qword ptr fs:[{r} + 16]",
             "mov {r}, qword ptr fs:[{r}]",
             r = out(reg) below,
             m = out(reg) mask,
+            a = out(reg) at,
             options(nostack, preserves_flags, readonly),
         );
     }
-    (below, mask)
+    Wait { below, mask, at }
 }
 
-/// Sets them: the mask before the address that makes it count, and that is taken away first.
+/// Sets it: the address that makes it count is taken away first, and written last.
 #[inline(always)]
-pub(crate) fn set_wait_mask(below: usize, mask: u64) {
-    // SAFETY: as in `set_record`, two words.
+pub(crate) fn set_wait(wait: Wait) {
+    // SAFETY: as in `set_record`, three words.
     unsafe {
         asm!(
             "mov {r}, qword ptr [rip + sigplane0_waiting@GOTTPOFF]",
             "mov qword ptr fs:[{r}], 0",
             "mov qword ptr fs:[{r} + 8], {m}",
+            "mov qword ptr fs:[{r} + 16], {a}",
             "mov qword ptr fs:[{r}], {b}",
             r = out(reg) _,
-            b = in(reg) below,
-            m = in(reg) mask,
+            m = in(reg) wait.mask,
+            a = in(reg) wait.at,
+            b = in(reg) wait.below,
             options(nostack, preserves_flags),
         );
     }
 }
 
-/// Whether the context is that of a system call which a signal has ended with `EINTR`, made not far below
-/// an address of the stack. A call that puts a mask on ends so whenever a handler runs (sigsuspend(2),
-/// ppoll(2); kernel/signal.c, `set_restore_sigmask`), and the context is at the instruction behind it.
-pub(crate) fn is_in_wait(context: &libc::ucontext_t, below: usize) -> bool {
+/// Whether the context is that of this wait, ended by a signal: a system call with the result `EINTR`, made not
+/// far below its place on the stack, that was told this very mask. A call that puts a mask on ends so whenever a
+/// handler runs (sigsuspend(2), ppoll(2); kernel/signal.c, `set_restore_sigmask`). The place alone says little: a
+/// handler that has left the wait by a jump has left the note behind.
+pub(crate) fn is_in(wait: &Wait, context: &libc::ucontext_t) -> bool {
     const FRAMES: usize = 2048;
+    const PAIR: usize = size_of::<[usize; 2]>();
+    const SIZE: usize = 8;
     let registers = &context.uc_mcontext.gregs;
-    let register = |at: i32| registers[at as usize];
-    let interrupted = register(libc::REG_RAX) == -i64::from(libc::EINTR);
-    let distance = below.wrapping_sub(register(libc::REG_RSP) as usize);
-    if !interrupted || distance > FRAMES {
+    let register = |at: i32| registers[at as usize] as usize;
+    let stack = register(libc::REG_RSP);
+    let room = wait.below.wrapping_sub(stack);
+    if registers[libc::REG_RAX as usize] != -i64::from(libc::EINTR) || room > FRAMES {
         return false;
     }
-    let behind = (register(libc::REG_RIP) as usize).wrapping_sub(2) as *const [u8; 2];
-    // SAFETY: with that result in its register and that stack, the code is libc's function that waits, in the
-    // middle of which the instruction in front is mapped.
-    unsafe { behind.read() == [0x0f, 0x05] }
+    // The kernel leaves the arguments in their registers (syscall(2)). rt_sigsuspend has the mask and its size
+    // first, ppoll fourth, epoll_pwait and epoll_pwait2 fifth, and pselect6 has a pair of them sixth, which libc
+    // makes on its stack.
+    let is = |set: i32, size: i32| register(set) == wait.at && register(size) == SIZE;
+    let pair = register(libc::REG_R9);
+    is(libc::REG_RDI, libc::REG_RSI)
+        || is(libc::REG_R10, libc::REG_R8)
+        || is(libc::REG_R8, libc::REG_R9)
+        || (pair.is_multiple_of(SIZE)
+            && pair.wrapping_sub(stack) < room.saturating_sub(PAIR)
+            // SAFETY: aligned, and on the stack in use, between the interrupted stack pointer and the caller.
+            && unsafe { (pair as *const [usize; 2]).read() } == [wait.at, SIZE])
 }
 
 /// Sets whether this is a `vfork` child: not, in one that `fork` has made.
