@@ -7,6 +7,7 @@
 //! A slot's word is its generation, two flags, and a count of calls that use the object now. Ending marks the
 //! slot, so that nobody comes in, wakes readers, waits until the others have left, and takes the object out.
 //! In a handler nobody is waited for (it may have interrupted one of them): the last that leaves takes it out.
+//! Nor is anybody in a forked child for calls that other threads were in: these threads are the parent's.
 //!
 //! # Atomic orderings
 //! `hold` acquires what `insert` released; `let_go` releases, and who takes the object out acquires.
@@ -22,9 +23,10 @@ use super::abi::{
 use super::status::{Result, own_process};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use sigplane::fault::{CodeRange, LastChance, Region};
 use sigplane::{Inbox, Removal, Subscription, ThreadSubscription, capi};
+use std::sync::Once;
 
 /// What a handle stands for.
 pub(super) enum Object {
@@ -156,8 +158,25 @@ fn reserve() -> Option<(usize, &'static Slot, u64)> {
     })
 }
 
+/// How many forks lie between this process and the first that had an object.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// In a forked child: takes away the uses of threads that do not exist here. The forking thread may have one itself,
+/// if a handler has forked on top of a call: that goes on without being counted.
+extern "C" fn forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    for slot in (0..SEGMENTS).filter_map(segment).flatten() {
+        slot.word.fetch_and(!USERS, Ordering::AcqRel);
+    }
+}
+
 /// Gives an object a handle. Ordinary code.
 pub(super) fn insert(object: Object) -> Result<u64> {
+    static AT_FORK: Once = Once::new();
+    // SAFETY: the handler takes nothing, and stays: the library is never unloaded.
+    AT_FORK.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(forked));
+    });
     let Some((index, slot, generation)) = reserve() else {
         drop(object);
         return Err(E_TOO_MANY);
@@ -171,6 +190,8 @@ pub(super) fn insert(object: Object) -> Result<u64> {
 /// A use of an object; it is not taken out meanwhile.
 pub(super) struct Held {
     slot: &'static Slot,
+    /// `FORKS` when it began.
+    forks: u32,
 }
 
 /// Finds the object of a handle.
@@ -181,8 +202,10 @@ pub(super) fn hold(id: u64, kind: Kind) -> Result<Held> {
         let same = word & !(GENERATION - 1) == id & !(GENERATION - 1);
         (same && word & (LIVE | ENDING) == LIVE && word & USERS < USERS).then_some(word + 1)
     };
+    // ORDERING: Relaxed: only a fork changes it, and its child has this thread alone.
+    let forks = FORKS.load(Ordering::Relaxed);
     slot.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, wanted).map_err(|_| E_HANDLE)?;
-    let held = Held { slot };
+    let held = Held { slot, forks };
     if held.object()?.kind() == kind { Ok(held) } else { Err(E_HANDLE) }
 }
 
@@ -199,6 +222,11 @@ impl Held {
         }
     }
 
+    /// Whether it still counts: not in a child that a handler has forked on top of it.
+    fn counts(&self) -> bool {
+        self.forks == FORKS.load(Ordering::Relaxed)
+    }
+
     /// Whether somebody is ending it.
     pub(super) fn is_ending(&self) -> bool {
         self.slot.word.load(Ordering::Acquire) & ENDING != 0
@@ -207,6 +235,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if !self.counts() {
+            return;
+        }
         let before = self.slot.word.fetch_sub(1, Ordering::AcqRel);
         if before & ENDING != 0 && before & USERS == 1 {
             // The one that has ended it did not wait.
@@ -253,8 +284,12 @@ pub(super) fn end(id: u64, kind: Kind) -> Result<c_int> {
         }
     }
     // Those inside do nothing that takes long: readers have been woken.
-    while slot.word.load(Ordering::Acquire) & USERS != 1 {
+    while slot.word.load(Ordering::Acquire) & USERS > 1 {
         std::thread::yield_now();
+    }
+    if !held.counts() {
+        // A handler has forked just here, and this is the child: the slot stays as it is, closed.
+        return Err(E_CLOSED);
     }
     core::mem::forget(held);
     Ok(take_out(slot).map_or(REMOVAL_RESTORED, Object::end))

@@ -169,6 +169,7 @@ fn checks() {
         "accesses",
         "code",
         "processes",
+        "forks_beside_calls",
         "table",
         "sending",
     ];

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,9 +122,10 @@ static void contexts(void)
     HOLDS(sigplane_poll() == 1 && on_thread == 1 && sigplane_poll() == 0);
     OK(sigplane_inbox_read(inbox, &event, -1));
     HOLDS(event.signo == SIGUSR1);
-    do
-        OK(sigplane_stats_of(dispatcher, &stats));
-    while (stats.taken == 0);
+    while (on_dispatcher == 0) /* an event that is taken and not yet run is discarded by unsubscribe */
+        sched_yield();
+    OK(sigplane_stats_of(dispatcher, &stats));
+    HOLDS(stats.taken == 1);
     OK(sigplane_unsubscribe(dispatcher, NULL)); /* waits until it is not running */
     HOLDS(on_dispatcher == 1 && destroyed == 1);
     OK(sigplane_unsubscribe(thread, NULL));
@@ -438,6 +440,41 @@ static void code(void)
     IS(sigplane_code_range_remove(range), SIGPLANE_E_HANDLE);
 }
 
+static void *read_until_closed(void *inbox)
+{
+    sigplane_event event;
+    while (sigplane_inbox_read(*(sigplane_subscription *)inbox, &event, -1) == 0)
+        continue;
+    return NULL;
+}
+
+/* Threads are inside of calls whenever the process forks; the child does not wait for them, which it has not. */
+static void forks_beside_calls(void)
+{
+    enum { READERS = 2, FORKS = 100 };
+    sigplane_subscription inbox;
+    pthread_t readers[READERS];
+    int round, status = 0;
+
+    OK(sigplane_subscribe_inbox(SIGPLANE_SIGNAL(SIGUSR2), NULL, &inbox));
+    for (round = 0; round < READERS; round++)
+        HOLDS(pthread_create(&readers[round], NULL, read_until_closed, &inbox) == 0);
+    for (round = 0; round < FORKS; round++) {
+        pid_t child;
+        OK(sigplane_raise(SIGUSR2)); /* keeps them coming and going */
+        child = fork();
+        if (child == 0) {
+            OK(sigplane_unsubscribe(inbox, NULL));
+            IS(sigplane_unsubscribe(inbox, NULL), SIGPLANE_E_HANDLE);
+            _exit(9);
+        }
+        HOLDS(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 9);
+    }
+    OK(sigplane_unsubscribe(inbox, NULL));
+    for (round = 0; round < READERS; round++)
+        HOLDS(pthread_join(readers[round], NULL) == 0);
+}
+
 /* Fork: the child goes on with all; vfork: the child changes nothing. */
 static void processes(void)
 {
@@ -535,7 +572,7 @@ int main(int argc, char **argv)
     } checks[] = {{"events", events},       {"contexts", contexts},   {"inside_a_handler", inside_a_handler},
                   {"deferral", deferral},   {"threads", threads},     {"closing", closing},
                   {"waits", waits},         {"accesses", accesses},   {"code", code},
-                  {"processes", processes}, {"table", table},         {"sending", sending}};
+                  {"processes", processes}, {"forks_beside_calls", forks_beside_calls}, {"table", table},         {"sending", sending}};
     size_t i;
     for (i = 0; argc == 2 && i < sizeof checks / sizeof *checks; i++)
         if (strcmp(argv[1], checks[i].name) == 0) {
