@@ -58,7 +58,7 @@ impl Call {
 /// Where sigplane's handler goes on after the test.
 static ENTERED: AtomicUsize = AtomicUsize::new(0);
 
-/// The handler's first instructions (core/src/sys/arch/x86_64.rs) with another outcome: 1 in ecx.
+/// The handler's first instructions (core/src/sys/arch/x86_64/entry.rs) with another outcome: 1 in ecx.
 #[unsafe(naked)]
 unsafe extern "C" fn enter_sigplane(_: i32, _: *mut libc::siginfo_t, _: *mut c_void) {
     core::arch::naked_asm!(
