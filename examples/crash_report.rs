@@ -44,7 +44,7 @@ use crashes::Crash;
 use std::error::Error;
 use std::path::PathBuf;
 
-/// What the command line says.
+/// Crashes in a chosen way, and leaves a report that a helper process writes.
 #[derive(Parser)]
 struct Options {
     /// How to crash.

@@ -10,6 +10,7 @@
 //! value. Ctrl-C or `kill` ends it. When standard input ends the loop goes on without it. `--tick 0`
 //! means no timer.
 
+use clap::Parser;
 use sigplane::{Inbox, Signal, SignalSet};
 use std::error::Error;
 use std::fs::File;
@@ -22,14 +23,14 @@ const TIMER: u64 = 1;
 const INPUT: u64 = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let tick = tick()?;
+    let Options { tick } = Options::parse();
     let stop = SignalSet::from([Signal::INT, Signal::TERM]);
     let others =
         SignalSet::from([Signal::HUP, Signal::USR1, Signal::USR2, Signal::WINCH, Signal::rt(1)?]);
     let inbox = sigplane::subscribe(stop | others).name("event loop").inbox()?;
     let epoll = Epoll::new()?;
     epoll.add(inbox.as_fd(), SIGNALS)?;
-    let timer = Timer::every(tick)?;
+    let timer = Timer::every(tick.into())?;
     epoll.add(timer.0.as_fd(), TIMER)?;
     println!("process {}: waiting for {}", std::process::id(), stop | others);
 
@@ -48,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                         return Ok(());
                     }
                 }
-                TIMER => println!("timer: {} ticks", timer.expirations()?),
+                TIMER => println!("timer: ticks: {}", timer.expirations()?),
                 _ => {
                     if input.read()? {
                         epoll.remove(input.descriptor.as_fd())?;
@@ -115,14 +116,12 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }
 
-/// Milliseconds between two ticks of the timer.
-fn tick() -> Result<i64, Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(1000),
-        ["--tick", milliseconds] => Ok(milliseconds.parse::<u32>()?.into()),
-        _ => Err("it takes --tick MILLISECONDS, and 0 for none".into()),
-    }
+/// An epoll loop over signals, a timer and standard input.
+#[derive(Parser)]
+struct Options {
+    /// Milliseconds between two ticks of the timer; 0 for none.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
+    tick: u32,
 }
 
 /// The result of a system call, or its error.

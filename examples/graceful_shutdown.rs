@@ -17,6 +17,7 @@
 //! `--port 0` the kernel chooses a port; the first line of output tells it. The exit status is 1 when
 //! the limit passed and connections were cut.
 
+use clap::Parser;
 use sigplane::thread::{self, FdWake, Interest};
 use sigplane::{Event, Signal, SignalSet, send};
 use std::cell::RefCell;
@@ -34,7 +35,7 @@ use std::time::Duration;
 const STOP: [Signal; 2] = [Signal::INT, Signal::TERM];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let Options { port, limit } = Options::parse()?;
+    let Options { port, limit } = Options::parse();
     let first = Rc::new(RefCell::new(None::<Event>));
     let subscription = sigplane::subscribe(SignalSet::from(STOP)).name("drain").thread({
         let first = Rc::clone(&first); // ordinary code on this thread: no Send, no lock
@@ -146,27 +147,17 @@ impl Connections {
     }
 }
 
-struct Options {
-    port: u16,
-    limit: Duration,
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
-impl Options {
-    fn parse() -> Result<Self, Box<dyn Error>> {
-        let mut options = Self { port: 7878, limit: Duration::from_secs(10) };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(name) = arguments.next() {
-            let value = arguments.next().ok_or_else(|| format!("{name} wants a value"))?;
-            match name.as_str() {
-                "--port" => options.port = value.parse()?,
-                "--limit" => options.limit = Duration::from_secs(value.parse()?),
-                _ => {
-                    return Err(
-                        format!("{name}? It takes --port NUMBER and --limit SECONDS").into()
-                    );
-                }
-            }
-        }
-        Ok(options)
-    }
+/// Echoes lines over TCP, and drains when it is told to stop.
+#[derive(Parser)]
+struct Options {
+    /// The port on 127.0.0.1; 0 lets the kernel choose, and the first line of output tells it.
+    #[arg(long, default_value_t = 7878)]
+    port: u16,
+    /// How long open connections may take to finish after the first signal.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    limit: Duration,
 }

@@ -13,6 +13,7 @@
 //! The exit status is 1 when a result of its own list is not the expected one. What to look at: `Code::new`
 //! and `on_trap`; the rest is the compiler.
 
+use clap::Parser;
 use sigplane::fault::{CodeRange, CodeRanges, FaultContext};
 use sigplane::{FaultKind, Verdict};
 use std::error::Error;
@@ -21,14 +22,22 @@ use std::io;
 use std::process::ExitCode;
 use std::ptr::null_mut;
 
+/// Compiles an expression to code without checks, and calls it. Without one: a list of its own, checked.
+#[derive(Parser)]
+struct Options {
+    /// Written backwards: `a b + 2 *`, `a b /`, `a @` (the number at address a).
+    expression: Option<String>,
+    /// What a and b are; 0 if not given.
+    #[arg(allow_negative_numbers = true, num_args = 0..=2)]
+    numbers: Vec<i64>,
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let Options { expression, numbers } = Options::parse();
     // SAFETY: the handler changes registers of code that this program generates and nothing else.
     let traps = unsafe { CodeRanges::new(on_trap) }?;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [expression, rest @ ..] = &arguments[..] {
-        let numbers: Vec<i64> =
-            rest.iter().map(|number| number.parse()).collect::<Result<_, _>>()?;
-        let code = Code::new(&compile(expression)?, &traps)?;
+    if let Some(expression) = expression {
+        let code = Code::new(&compile(&expression)?, &traps)?;
         let argument = |index: usize| numbers.get(index).copied().unwrap_or(0);
         match code.call(argument(0), argument(1)) {
             Ok(value) => println!("{value}"),

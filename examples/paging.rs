@@ -13,6 +13,7 @@
 //! The exit status is 1 otherwise. What to look at: `bring_in`, which runs in the signal handler and uses
 //! nothing but system calls and atomics.
 
+use clap::Parser;
 use sigplane::Verdict;
 use sigplane::fault::{FaultContext, Region};
 use std::error::Error;
@@ -32,7 +33,7 @@ const BLOCK: usize = 64 << 10;
 const RESIDENT: usize = 256;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let blocks = blocks_wanted()?;
+    let Options { blocks } = Options::parse();
     let size = (2 * memory()?).next_multiple_of(BLOCK);
     let path = std::env::temp_dir().join(format!("sigplane-paging-{}", std::process::id()));
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -236,13 +237,10 @@ fn memory() -> io::Result<usize> {
     bytes.ok_or_else(|| io::Error::other("the size of memory is not known"))
 }
 
-fn blocks_wanted() -> Result<usize, Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match &arguments[..] {
-        [] => Ok(10_000),
-        [option, number] if option == "--blocks" => {
-            number.parse().map_err(|error| format!("--blocks {number}: {error}").into())
-        }
-        _ => Err("usage: paging [--blocks NUMBER]".into()),
-    }
+/// Reads a sparse file larger than memory, paged in by a region's handler, and checks what it reads.
+#[derive(Parser)]
+struct Options {
+    /// How many blocks of 64 KiB are touched.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    blocks: usize,
 }

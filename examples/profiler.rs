@@ -11,6 +11,7 @@
 //! It profiles a workload of three functions that do 60, 30 and 10 parts of the work on two threads,
 //! and prints what it found beside that. The exit status is 1 when their order comes out wrong.
 
+use clap::Parser;
 use sigplane::{Delivery, Signal, Verdict};
 use std::collections::HashMap;
 use std::error::Error;
@@ -113,7 +114,7 @@ fn check(result: i32) -> io::Result<()> {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let limit = seconds()?;
+    let limit = Options::parse().seconds;
     // SAFETY: `sample` stores numbers; the buffers live until `main` ends.
     let subscription =
         unsafe { sigplane::subscribe(Signal::PROF).name("profiler").immediate(sample) }?;
@@ -177,13 +178,16 @@ fn function_at(address: usize) -> String {
     name
 }
 
-fn seconds() -> Result<Duration, Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(Duration::from_secs(2)),
-        ["--seconds", seconds] => Ok(Duration::try_from_secs_f64(seconds.parse()?)?),
-        _ => Err("it takes --seconds NUMBER".into()),
-    }
+fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
+
+/// Samples two threads that work on three functions, and says where they were.
+#[derive(Parser)]
+struct Options {
+    /// Processor time that each thread works.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    seconds: Duration,
 }
 
 /// The workload: who does how many parts of the work.

@@ -17,30 +17,42 @@
 #[path = "safe_probe/mapped_file.rs"]
 mod mapped_file;
 
+use clap::Parser;
 use mapped_file::MappedFile;
 use sigplane::FaultKind;
 use sigplane::fault::{Access, Fault, try_read, try_write};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::num::ParseIntError;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 const PAGE: usize = 4096;
 
+fn hexadecimal(text: &str) -> Result<usize, ParseIntError> {
+    usize::from_str_radix(text.trim_start_matches("0x"), 16)
+}
+
+/// Looks at addresses of which nothing is known. Without any: a list of its own, checked.
+#[derive(Parser)]
+struct Options {
+    /// Hexadecimal, with or without 0x.
+    #[arg(value_parser = hexadecimal)]
+    addresses: Vec<usize>,
+    /// This is the other process, which truncates the file.
+    #[arg(long, hide = true)]
+    truncate: Option<PathBuf>,
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, path] = &arguments[..]
-        && word == "--truncate"
-    {
-        // The other process.
+    let Options { addresses, truncate } = Options::parse();
+    if let Some(path) = truncate {
         File::options().write(true).open(path)?.set_len(PAGE as u64)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !arguments.is_empty() {
-        for argument in &arguments {
-            let digits = argument.trim_start_matches("0x");
-            let address = usize::from_str_radix(digits, 16)
-                .map_err(|error| format!("{argument}: not a hexadecimal address: {error}"))?;
+    if !addresses.is_empty() {
+        for address in addresses {
             println!("{address:#18x}  {}", describe(probe(address)));
         }
         return Ok(ExitCode::SUCCESS);

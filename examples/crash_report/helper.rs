@@ -28,7 +28,7 @@ pub fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
         });
         match write(directory, &record, cause) {
             Ok(path) => eprintln!("crash report: {}", path.display()),
-            Err(error) => eprintln!("no crash report: {error}"),
+            Err(error) => eprintln!("no crash report in {}: {error}", directory.display()),
         }
         // Nobody may be waiting any more.
         let _answered = socket.write_all(b"\n");
