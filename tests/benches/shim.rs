@@ -48,7 +48,7 @@ pub const GROUP: Group = Group {
             series: "delivery",
             base: NONE,
             ours: SHIM,
-            peers: &[Peer::of(OWN), Peer::of(JSIG)],
+            peers: &[Peer::of(OWN), Peer::of(MASK), Peer::of(JSIG)],
             figure: Figure::Ratio,
             target: Some(1.01),
         },
@@ -60,6 +60,8 @@ const NONE: &str = "none";
 const SHIM: &str = "shim";
 const OWN: &str = "shim that owns all";
 const JSIG: &str = "libjsig";
+/// What a handler costs that is entered with everything blocked, and puts its mask on: the least for an owned one.
+const MASK: &str = "limit of an owned one";
 const OPERATIONS: [&str; 4] = ["set", "query", "virtual set", "delivery"];
 
 fn shim(effort: Effort) -> Vec<Series> {
@@ -72,7 +74,11 @@ fn shim(effort: Effort) -> Vec<Series> {
         let contenders = variants
             .iter()
             .map(|(name, library, own)| actor(name, operation, library.as_ref(), *own));
-        interleave(operation, effort.pick(300, 5), contenders.collect())
+        let mut contenders: Vec<_> = contenders.collect();
+        if operation == "delivery" {
+            contenders.push(actor(MASK, "delivery with a mask", None, false));
+        }
+        interleave(operation, effort.pick(300, 5), contenders)
     };
     OPERATIONS.map(measure).into()
 }
@@ -133,7 +139,11 @@ pub fn act(operation: &str) {
     if matches!(operation, "query" | "virtual set") {
         as_the_jvm(c"JVM_begin_signal_setting");
     }
-    kernel::set_action(signal, kernel::bare);
+    if operation == "delivery with a mask" {
+        set_masked(signal);
+    } else {
+        kernel::set_action(signal, kernel::bare);
+    }
     if matches!(operation, "query" | "virtual set") {
         as_the_jvm(c"JVM_end_signal_setting");
     }
@@ -149,6 +159,36 @@ pub fn act(operation: &str) {
             }
         };
         println!("{time}");
+    }
+}
+
+/// Has the signal handled with everything blocked, by `masked`.
+fn set_masked(signal: i32) {
+    // SAFETY: all-zero is a valid `sigaction`; the handler is what `SA_SIGINFO` promises.
+    let result = unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = masked as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigfillset(&mut action.sa_mask);
+        libc::sigaction(signal, &action, ptr::null_mut())
+    };
+    assert!(result == 0, "sigaction");
+}
+
+/// Puts on the mask that a handler without one of its own would have, and goes on to that.
+unsafe extern "C" fn masked(
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut std::ffi::c_void,
+) {
+    // SAFETY: the kernel passes its context, and reads eight bytes; nothing else is touched.
+    unsafe {
+        let interrupted: *const u64 =
+            (&raw const (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast();
+        let mask = *interrupted | 1 << (signal - 1);
+        let none = ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, none, 8);
+        kernel::bare(signal, info, context);
     }
 }
 

@@ -3,64 +3,20 @@
 //! Each has the semantics of glibc's function of that name; its source is named. libc itself does not go
 //! through a preloaded `sigaction`, which is why every one of them is here.
 
+use super::libc_action::{Given, LibcAction, with_restorer};
 use super::user::{self, Stack};
-use super::{answer, fail, is_internal, is_valid, jvm, masks, restorer};
+use super::{answer, fail, is_internal, is_valid, jvm, masks};
 use crate::journal::{self, Call, Kind};
 use core::ffi::{c_int, c_ulong};
 use sigplane::legacy::{self, Action};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The flag that says a restorer is given (asm/signal.h).
-const SA_RESTORER: u64 = 0x0400_0000;
 /// `SIG_HOLD` of sigset(3).
 const SIG_HOLD: usize = 2;
-
-/// glibc's `struct sigaction` (sysdeps/unix/sysv/linux/bits/sigaction.h): the kernel's words in another order,
-/// with a longer mask.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct LibcAction {
-    handler: usize,
-    mask: [u64; 16],
-    flags: c_int,
-    restorer: usize,
-}
-
-const _: () = assert!(size_of::<LibcAction>() == size_of::<libc::sigaction>());
-
-impl LibcAction {
-    pub(super) const DEFAULT: Self = Self { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
-}
-
-impl From<Action> for LibcAction {
-    fn from(action: Action) -> Self {
-        let Action { handler, flags, restorer, mask: first } = action;
-        let mut mask = [0; 16];
-        mask[0] = first;
-        Self { handler, mask, flags: flags as c_int, restorer }
-    }
-}
-
-/// What glibc reads of one that is to be set: the restorer, and what is in front of it to align it, need not be
-/// there.
-#[repr(C, packed(4))]
-#[derive(Clone, Copy)]
-pub struct Given {
-    handler: usize,
-    mask: [u64; 16],
-    flags: c_int,
-}
-
-const _: () = assert!(size_of::<Given>() == 140);
 
 /// A set of one signal.
 fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
-}
-
-/// What libc's functions make of an action for the kernel (sysdeps/unix/sysv/linux/libc_sigaction.c).
-pub(super) fn with_restorer(handler: usize, flags: c_int, mask: u64) -> Action {
-    Action { handler, flags: u64::from(flags as u32) | SA_RESTORER, restorer: restorer(), mask }
 }
 
 /// Sets and remembers who did it.
@@ -91,38 +47,78 @@ pub unsafe extern "C" fn sigaction(
     old: *mut LibcAction,
     stack: Stack,
 ) -> c_int {
-    if !is_valid(signal) {
-        return fail(libc::EINVAL);
+    if is_valid(signal) && old.is_null() && !act.is_null() && user::is_there(act, stack) {
+        // SAFETY: the caller's promise; it can be read.
+        unsafe { set_only(signal, act, old, stack) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { exchange(signal, act, old, stack) }
     }
-    // SAFETY: the caller's promise.
-    answer(unsafe { exchange(signal, act, old, stack) })
 }
 
+/// The usual set, which asks for nothing. Like `exchange` it takes the arguments of [`sigaction`], which thus is a
+/// jump to one or the other.
+///
 /// # Safety
-/// As for [`sigaction`].
-#[inline(always)]
-unsafe fn exchange(
+/// As for [`sigaction`]; `act` can be read.
+#[inline(never)]
+unsafe extern "C" fn set_only(
     signal: c_int,
     act: *const Given,
     old: *mut LibcAction,
     stack: Stack,
-) -> Result<(), i32> {
+) -> c_int {
     // SAFETY: the caller's promise; an action may have any bytes.
-    let act = unsafe { user::read_if(act, stack) }?;
-    let new =
-        act.map(|Given { handler, mask: [first, ..], flags }| with_restorer(handler, flags, first));
-    if let (true, Some(new)) = (old.is_null() && jvm::is_absent(), &new) {
-        // SAFETY: where the caller's return address is.
-        let caller = unsafe { stack.read() };
-        if journal::repeats(signal, new.handler, caller) {
-            legacy::set(signal, new)?;
-            journal::changed(Call::Sigaction, signal, new, new, caller);
-            return Ok(());
-        }
-    }
-    let before = set(Call::Sigaction, signal, new.as_ref(), stack)?;
+    let given = unsafe { act.read_unaligned() };
     // SAFETY: the caller's promise.
-    unsafe { user::write_if(old, LibcAction::from(before), stack) }
+    match unsafe { again(signal, given, stack) } {
+        Some(result) => answer(result),
+        // SAFETY: the caller's promise.
+        None => unsafe { exchange(signal, act, old, stack) },
+    }
+}
+
+/// # Safety
+/// As for [`sigaction`].
+#[inline(never)]
+unsafe extern "C" fn exchange(
+    signal: c_int,
+    act: *const Given,
+    old: *mut LibcAction,
+    stack: Stack,
+) -> c_int {
+    if !is_valid(signal) {
+        return fail(libc::EINVAL);
+    }
+    let result = (|| {
+        // SAFETY: the caller's promise; an action may have any bytes.
+        let new = unsafe { user::read_if(act, stack) }?.map(Action::from);
+        let before = set(Call::Sigaction, signal, new.as_ref(), stack)?;
+        // SAFETY: the caller's promise.
+        unsafe { user::write_made_if(old, || LibcAction::from(before), stack) }
+    })();
+    answer(result)
+}
+
+/// Sets what the same caller has set last, a handler that is known: nobody needs to be told what was there
+/// before. `None`, and nothing done, if it is not so simple.
+///
+/// # Safety
+/// `stack` is where the caller's return address is.
+#[inline(always)]
+unsafe fn again(signal: c_int, given: Given, stack: Stack) -> Option<Result<(), i32>> {
+    if !jvm::is_absent() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    let caller = unsafe { stack.read() };
+    let new = Action::from(given);
+    let repeat = journal::repeats(signal, new.handler, caller)?;
+    let result = legacy::set(signal, &new);
+    if result.is_ok() {
+        repeat.note(Call::Sigaction, signal, &new, caller);
+    }
+    Some(result)
 }
 
 /// The signals for which `siginterrupt` has said that calls are to be interrupted: glibc's hidden state of

@@ -41,15 +41,24 @@ fn each_page(at: usize, length: usize, ask: impl Fn(usize) -> bool) -> bool {
     all
 }
 
+/// Whether the value at `at` can be read.
+#[inline(always)]
+pub fn is_there<T>(at: *const T, stack: Stack) -> bool {
+    is_near(at, stack) || each_page(at.addr(), size_of::<T>(), memory::is_readable)
+}
+
+#[inline(always)]
+fn is_near<T>(at: *const T, stack: Stack) -> bool {
+    memory::is_near(at.addr(), size_of::<T>(), stack.addr())
+}
+
 /// The value at `at`; `EFAULT` if it is not there.
 ///
 /// # Safety
 /// `T` may have any bytes. Nobody changes or unmaps the memory meanwhile.
 #[inline(always)]
 pub unsafe fn read<T: Copy>(at: *const T, stack: Stack) -> Result<T, i32> {
-    if !memory::is_near(at.addr(), size_of::<T>(), stack.addr())
-        && !each_page(at.addr(), size_of::<T>(), memory::is_readable)
-    {
+    if !is_there(at, stack) {
         return Err(libc::EFAULT);
     }
     // SAFETY: it can be read, and holds a `T` by the caller's promise.
@@ -75,16 +84,28 @@ pub unsafe fn read_if<T: Copy>(at: *const T, stack: Stack) -> Result<Option<T>, 
 /// The caller's caller has given `at` for writing a `T`.
 #[inline(always)]
 pub unsafe fn write_if<T: Copy>(at: *mut T, value: T, stack: Stack) -> Result<(), i32> {
+    // SAFETY: the caller's promise.
+    unsafe { write_made_if(at, || value, stack) }
+}
+
+/// As `write_if`, of a value that is made where it is to be.
+///
+/// # Safety
+/// As for `write_if`.
+#[inline(always)]
+pub unsafe fn write_made_if<T: Copy>(
+    at: *mut T,
+    make: impl FnOnce() -> T,
+    stack: Stack,
+) -> Result<(), i32> {
     if at.is_null() {
         return Ok(());
     }
-    if !memory::is_near(at.addr(), size_of::<T>(), stack.addr())
-        && !each_page(at.addr(), size_of::<T>(), memory::is_writable)
-    {
+    if !is_near(at, stack) && !each_page(at.addr(), size_of::<T>(), memory::is_writable) {
         return Err(libc::EFAULT);
     }
     // SAFETY: it can be written.
-    unsafe { at.write_unaligned(value) };
+    unsafe { at.write_unaligned(make()) };
     Ok(())
 }
 

@@ -31,12 +31,12 @@ mod wait_mask;
 
 pub use owned::{on_taken_over, own_handlers};
 pub(crate) use owned::{owns, settle_after, spend};
-pub use programs::{about_to_exec, exec_failed, recheck, start, step_aside, vfork_stub};
+pub use programs::{about_to_exec, exec_failed, recheck, start, step_aside, tid, vfork_stub};
 #[doc(hidden)]
 pub use wait_mask::WaitMask;
 pub(crate) use wait_mask::take_wait_mask;
 
-use self::owned::{adopt, make_virtual, set_virtual};
+use self::owned::{adopt, make_virtual, set_alike, set_virtual};
 use crate::engine;
 use crate::sync::Ordering;
 use crate::sys::{self, KernelAction};
@@ -97,6 +97,7 @@ static FLAGS: AtomicU64 = AtomicU64::new(0xdc00_0807);
 const UNBLOCKABLE: u64 = sys::bit(libc::SIGKILL) | sys::bit(libc::SIGSTOP);
 
 /// As the kernel keeps it: what it does not know or never blocks is gone.
+#[inline(always)]
 fn normal(action: &Action) -> KernelAction {
     let mut action = KernelAction::from(*action);
     action.flags &= FLAGS.load(Ordering::Relaxed);
@@ -151,23 +152,41 @@ pub fn sigaction(signal: i32, new: Option<&Action>) -> Result<Action, i32> {
 /// legacy::set(libc::SIGUSR1, &Action { handler: libc::SIG_IGN, ..Action::default() }).unwrap();
 /// assert_eq!(legacy::sigaction(libc::SIGUSR1, None).unwrap().handler, libc::SIG_IGN);
 /// ```
-#[inline]
+#[inline(always)]
 pub fn set(signal: i32, new: &Action) -> Result<(), i32> {
-    if (1..=64).contains(&signal) && !owns(signal) && !sys::arch::is_borrowed() {
+    // The words of the action are passed on one by one: behind a reference they would have to be in memory,
+    // also where registers do.
+    let Action { handler, flags, restorer, mask } = *new;
+    if (1..=64).contains(&signal) && !sys::arch::is_borrowed() {
         let slot = engine::get().slot(signal);
         let word = slot.behind.get();
-        if !word.is_owned()
+        if word.is_owned() {
+            if set_alike(slot, signal, word, &normal(&Action { handler, flags, restorer, mask })) {
+                return Ok(());
+            }
+        } else if !owns(signal)
             && let Some(begun) = slot.behind.begin(word)
         {
-            let new = normal(new);
+            let new = normal(&Action { handler, flags, restorer, mask });
             sys::set_action(signal, &new)?;
-            if let Some(owned) = slot.behind.end(begun) {
-                make_virtual(slot, signal, owned, &new)?;
+            if let Some(now) = slot.behind.end(begun) {
+                make_virtual(slot, signal, now, &new)?;
             }
             return Ok(());
         }
     }
-    sigaction(signal, Some(new)).map(|_| ())
+    set_in_full(signal, handler, flags, restorer, mask)
+}
+
+#[inline(never)]
+fn set_in_full(
+    signal: i32,
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+) -> Result<(), i32> {
+    sigaction(signal, Some(&Action { handler, flags, restorer, mask })).map(|_| ())
 }
 
 /// Of a direct signal the kernel is asked: others may have set it past us, libc itself among them.
@@ -192,6 +211,10 @@ fn exchange(slot: &Slot, signal: i32, new: KernelAction) -> Result<KernelAction,
     if owns(signal) && !slot.behind.get().is_owned() {
         adopt(slot, signal)?;
     }
+    let word = slot.behind.get();
+    if word.is_owned() && set_alike(slot, signal, word, &new) {
+        return Ok(*word.action());
+    }
     loop {
         let word = slot.behind.get();
         if word.is_owned() {
@@ -212,16 +235,15 @@ fn set_direct(
 ) -> Result<KernelAction, i32> {
     // It fails for SIGKILL and SIGSTOP, and then nothing has changed.
     let replaced = sys::sigaction(signal, Some(new))?;
-    let Some(owned) = slot.behind.end(begun) else {
+    let Some(now) = slot.behind.end(begun) else {
         // Our stub is there while a subscription ends, which leaves what it finds now alone.
         return Ok(if replaced.is_ours() { *begun.action() } else { replaced });
     };
-    let old = make_virtual(slot, signal, owned, new)?;
-    Ok(match old {
-        Some(old) if old != *new || replaced.is_ours() => old,
-        None if replaced.is_ours() => *begun.action(),
-        _ => replaced,
-    })
+    // It may have ended altogether, and begun after `begun` was read: then what stood behind our stub is what the
+    // signal was given up with, and not what it had before.
+    let (behind, made) = make_virtual(slot, signal, now, new)?;
+    let was_behind = replaced.is_ours() || (made && behind != *new);
+    Ok(if was_behind { behind } else { replaced })
 }
 
 /// In a `vfork` child, which has the memory of its parent and actions of its own: the kernel is changed, the
@@ -252,11 +274,22 @@ pub fn is_owned(signal: i32) -> bool {
     (1..=64).contains(&signal) && engine::get().slot(signal).behind.get().is_owned()
 }
 
-/// Whether the caller is a child of [`vfork_stub`]: memory and thread are its parent's.
+/// Says that the calling thread is about to make a child that shares its memory and its thread pointer, but not
+/// its actions (clone(2) with `CLONE_VM` alone): the child's are then its own, as those of a `vfork` child.
 ///
 /// # Async-signal safety
 /// Yes.
 #[doc(hidden)]
+pub fn lend() {
+    sys::arch::lend();
+}
+
+/// Whether the caller is a child of [`vfork_stub`], or of a call after [`lend`]: memory and thread are its parent's.
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+#[inline]
 pub fn is_borrowed() -> bool {
     sys::arch::is_borrowed()
 }

@@ -72,6 +72,7 @@ pub(super) fn adopt(slot: &Slot, signal: i32) -> Result<(), i32> {
 
 /// Sets the virtual action, and what follows from it in the kernel if that changes. `None` if the word is
 /// not `seen` any more.
+#[inline(never)]
 pub(super) fn set_virtual(
     slot: &Slot,
     signal: i32,
@@ -86,34 +87,79 @@ pub(super) fn set_virtual(
     // ignores discards what is pending (kernel/signal.c, `do_sigaction`).
     // So is one that the kernel may have reset.
     if after != before || !after.is_ours() || before.has(libc::SA_RESETHAND) {
-        let replaced = settle(slot, signal);
-        if replaced != before && !replaced.is_ours() {
-            taken_over(signal, &replaced);
-        }
+        settle_and_tell(slot, signal, &before);
     }
     Ok(Some(*seen.action()))
 }
 
-/// The signal has become owned during a change of the kernel's action, before or after the kernel had the new
-/// one. It is made the virtual one now, as if this call had come later. What it replaces; `None` if the signal
-/// is not owned any more.
+/// As `settle`; if the kernel had neither our stub nor `before`, somebody is told.
+fn settle_and_tell(slot: &Slot, signal: i32, before: &KernelAction) {
+    let replaced = settle(slot, signal);
+    if replaced != *before && !replaced.is_ours() {
+        taken_over(signal, &replaced);
+    }
+}
+
+/// As [`set_virtual`], where the kernel need not hear of it: one handler after another, both entered through the
+/// same action of ours. If it says no, nothing has been done, and `set_virtual` is to do it.
+///
+/// The kernel's action follows from the word and from `Slot::wanted`, which others change meanwhile. With both
+/// handlers it is the same whatever `wanted` is, as long as it is our stub at all; so who has computed it from
+/// the word before is right still, and who computes it from the word after also. It is our stub if handlers
+/// are owned, or if the signal is wanted. The latter is looked at *afterwards*: who gives the signal up later
+/// clears it first and reads the word then, and finds the new action.
+#[inline(always)]
+pub(super) fn set_alike(slot: &Slot, signal: i32, seen: Word, new: &KernelAction) -> bool {
+    if !seen.is_handler() || !new.is_handler() || !are_alike(seen.action().flags, new.flags) {
+        return false;
+    }
+    let Some(index) = interned::known(new) else { return false };
+    if !slot.behind.set_handler(seen, index) {
+        return false;
+    }
+    // ORDERING: the exchange and this load are SeqCst, as are the store and the load of who gives up.
+    if !owns(signal) && !slot.is_wanted() {
+        settle_unwanted(slot, signal, seen);
+    }
+    true
+}
+
+/// A subscription begins or ends just now.
+#[cold]
+fn settle_unwanted(slot: &Slot, signal: i32, seen: Word) {
+    settle_and_tell(slot, signal, &slot.desired(signal, seen));
+}
+
+/// Whether two handlers with these flags have the same action of ours in the kernel (`KernelAction::ours`), and
+/// the kernel cannot have reset it.
+#[inline(always)]
+fn are_alike(before: u64, after: u64) -> bool {
+    const FOLLOWED: u64 =
+        (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT | libc::SA_RESTART | libc::SA_ONSTACK) as u64;
+    const RESETHAND: u64 = libc::SA_RESETHAND as u32 as u64;
+    (before ^ after) & FOLLOWED == 0 && (before | after) & RESETHAND == 0
+}
+
+/// The word has changed during a change of the kernel's action, before or after the kernel had the new one. If the
+/// signal is owned, the new action is made the virtual one now, as if this call had come later. What the word has had,
+/// and whether it was replaced.
 #[cold]
 pub(super) fn make_virtual(
     slot: &Slot,
     signal: i32,
     mut word: Word,
     new: &KernelAction,
-) -> Result<Option<KernelAction>, i32> {
+) -> Result<(KernelAction, bool), i32> {
     while word.is_owned() {
         let index = interned::intern(new).ok_or(libc::ENOMEM)?;
         let old = *word.action();
         if slot.behind.set(word, index).is_some() {
             let _replaced = settle(slot, signal);
-            return Ok(Some(old));
+            return Ok((old, true));
         }
         word = slot.behind.get();
     }
-    Ok(None)
+    Ok((*word.action(), false))
 }
 
 /// Makes the kernel's action what follows from the word, if the signal is owned. What the kernel had.
@@ -180,5 +226,47 @@ fn taken_over(signal: i32, found: &KernelAction) {
         // SAFETY: stored by `on_taken_over`.
         let tell = unsafe { core::mem::transmute::<*mut (), fn(i32, usize)>(tell) };
         tell(signal, found.handler);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is called alike is one action of ours in the kernel, for every signal, wanted or not; and nearly all
+    /// handlers are.
+    #[test]
+    fn alike_means_the_same_in_the_kernel() {
+        let flags = [
+            libc::SA_NOCLDSTOP,
+            libc::SA_NOCLDWAIT,
+            libc::SA_SIGINFO,
+            libc::SA_RESTART,
+            libc::SA_ONSTACK,
+            libc::SA_NODEFER,
+            libc::SA_RESETHAND,
+        ];
+        let all: Vec<u64> = (0..1 << flags.len())
+            .map(|set| {
+                let chosen = flags.iter().enumerate().filter(|(at, _)| set >> at & 1 != 0);
+                chosen.fold(sys::SA_RESTORER, |sum, (_, flag)| sum | *flag as u32 as u64)
+            })
+            .collect();
+        let action = |handler, flags| KernelAction { handler, flags, restorer: 1, mask: flags };
+        let mut alike = 0;
+        for before in &all {
+            for after in all.iter().filter(|after| are_alike(*before, **after)) {
+                alike += 1;
+                for signal in 1..=64 {
+                    for first in [false, true] {
+                        let ours =
+                            |action: KernelAction| KernelAction::ours(&action, signal, first);
+                        assert_eq!(ours(action(0x1000, *before)), ours(action(0x2000, *after)));
+                    }
+                }
+            }
+        }
+        // Of 64 without `SA_RESETHAND` each is like those that differ in the other two flags.
+        assert_eq!(alike, 64 * 4);
     }
 }

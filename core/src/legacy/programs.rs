@@ -7,6 +7,7 @@ use super::owned::{settle, spend};
 use crate::engine;
 use crate::sync::Ordering;
 use crate::sys::{self, KernelAction};
+use crate::thread::Record;
 
 /// What a process is told that has its signals owned by the shim from its very start.
 ///
@@ -19,9 +20,10 @@ use crate::sys::{self, KernelAction};
 pub fn start(set_default: impl FnOnce(i32)) -> usize {
     let engine = engine::started();
     engine.set_posix();
-    // A constructor that ran earlier may have set handlers.
+    // A constructor that ran earlier may have set handlers, and the program may inherit ignored signals.
     let action_of = |signal| Some((signal, sys::sigaction(signal, None).ok()?));
-    let free = (35..=64).rev().filter_map(action_of).find(|(_, action)| !action.is_handler());
+    let is_default = |action: &KernelAction| action.handler == libc::SIG_DFL;
+    let free = (35..=64).rev().filter_map(action_of).find(|(_, action)| is_default(action));
     let Some((signal, before)) = free else { return 0 };
     let all = KernelAction { flags: !sys::SA_RESTORER & 0xffff_ffff, ..KernelAction::DEFAULT };
     let _set = sys::sigaction(signal, Some(&all));
@@ -107,4 +109,14 @@ pub fn recheck(signal: i32) {
 #[doc(hidden)]
 pub fn vfork_stub() -> usize {
     sys::arch::sigplane0_vfork as *const () as usize
+}
+
+/// The calling thread's id. No system call on a thread that is attached.
+///
+/// # Async-signal safety
+/// Yes.
+#[doc(hidden)]
+pub fn tid() -> i32 {
+    let record = if sys::arch::is_borrowed() { None } else { Record::current() };
+    crate::dispatch::tid(record)
 }

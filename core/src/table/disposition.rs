@@ -61,6 +61,7 @@ impl Word {
         self.0 & HANDLER != 0
     }
 
+    #[inline(always)]
     fn changed(self) -> Self {
         Self(self.0.wrapping_add(CHANGE))
     }
@@ -92,6 +93,7 @@ impl Disposition {
     }
 
     /// Replaces `seen`, if it is still there.
+    #[inline(always)]
     fn replace(&self, seen: Word, new: Word) -> bool {
         self.0.compare_exchange(seen.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
@@ -128,28 +130,35 @@ impl Disposition {
         self.replace(seen, new).then_some(new)
     }
 
+    /// As `set`, where the actions before and after are both handlers.
+    #[inline(always)]
+    pub(crate) fn set_handler(&self, seen: Word, index: u32) -> bool {
+        self.replace(seen, Word(seen.0 & !INDEX | u64::from(index)).changed())
+    }
+
     /// Before a change of the kernel's action, if the word is still `seen`, which is not owned.
     #[inline(always)]
     pub(crate) fn begin(&self, seen: Word) -> Option<Word> {
-        if seen.0 & ASKED == 0 {
-            return Some(seen);
-        }
+        if seen.0 & ASKED == 0 { Some(seen) } else { self.unmark(seen) }
+    }
+
+    #[cold]
+    fn unmark(&self, seen: Word) -> Option<Word> {
         let new = seen.without_mark().changed();
         self.replace(seen, new).then_some(new)
     }
 
-    /// After it. The word if the signal has become owned meanwhile.
+    /// After it. The word, if that has changed meanwhile.
     #[inline(always)]
     pub(crate) fn end(&self, begun: Word) -> Option<Word> {
-        if self.get() == begun { None } else { self.end_among_others() }
+        if self.get() == begun { None } else { Some(self.end_among_others()) }
     }
 
     #[cold]
-    fn end_among_others(&self) -> Option<Word> {
+    fn end_among_others(&self) -> Word {
         let remove =
             |word: Word| if word.is_owned() { word } else { word.without_mark().changed() };
-        let (_, now) = self.update(remove);
-        now.is_owned().then_some(now)
+        self.update(remove).1
     }
 
     /// Marks the word before a query of the kernel, if it is still `seen`, which is not owned.

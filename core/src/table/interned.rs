@@ -77,7 +77,18 @@ pub(crate) fn action(index: u32) -> &'static KernelAction {
     place(index).map_or(&DEFAULT, |place| unsafe { &*place.action.get() })
 }
 
+/// The number of an action that is the newest of its list, as nearly all are. `None` says nothing: [`intern`]
+/// tells.
+#[inline(always)]
+pub(crate) fn known(wanted: &KernelAction) -> Option<u32> {
+    let newest = LISTS.get(bucket(wanted))?.load(Ordering::Acquire);
+    let place = FIRST_PLACES.get(newest as usize)?;
+    // SAFETY: it is in a list, and so complete; or it is number 0, which is never written.
+    (unsafe { *place.action.get() } == *wanted).then_some(newest)
+}
+
 /// The number of an action; `None` when there are too many different ones.
+#[inline(never)]
 pub(crate) fn intern(wanted: &KernelAction) -> Option<u32> {
     if *wanted == KernelAction::DEFAULT {
         return Some(0);

@@ -27,7 +27,7 @@ pub(crate) use thread_words::{
     add_stranger_depth, masked_faults, record, record_offset, set_masked_faults, set_record,
     stranger_depth,
 };
-pub(crate) use vfork::{is_borrowed, set_borrowed, sigplane0_vfork};
+pub(crate) use vfork::{is_borrowed, lend, set_borrowed, sigplane0_vfork};
 pub(crate) use wait::{Wait, is_in, set_wait, wait};
 
 use crate::fault::words::Words;

@@ -4,7 +4,7 @@
 //!
 //! # Safety
 //! They lie in *initial-exec* thread-local storage: one load from the GOT, one from the thread block, never
-//! `__tls_get_addr`, which may allocate. In a `dlopen`ed object they take 56 bytes of the static surplus that
+//! `__tls_get_addr`, which may allocate. In a `dlopen`ed object they take 64 bytes, with that of `guard`, of the static surplus that
 //! glibc reserves (`elf/dl-tls.c`, 1664 bytes by default).
 #![allow(unsafe_code)]
 

@@ -82,6 +82,12 @@ fn is_another_process() -> bool {
     crate::engine::get().is_borrowed()
 }
 
+/// Marks the thread, for a child that shares memory and thread pointer with it, made by a call that returns once.
+/// In the parent the mark stays, and does not count ([`is_borrowed`]).
+pub(crate) fn lend() {
+    set_borrowed(1);
+}
+
 /// Sets whether this is a `vfork` child: not, in one that `fork` has made.
 pub(crate) fn set_borrowed(borrowed: u64) {
     // SAFETY: as in `set_record`.
