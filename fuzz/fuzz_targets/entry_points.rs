@@ -126,8 +126,10 @@ fn mask(call: &Call) {
     let wanted = call.word & !NEEDED & !SEGV;
     memory::store(new, &wanted.to_le_bytes());
     let before = kernel_mask();
+    let marker = 0usize;
     // SAFETY: wild pointers are what it is to stand.
-    let result = unsafe { masks::pthread_sigmask(how, new as *const _, old as *mut _) };
+    let result =
+        unsafe { masks::pthread_sigmask(how, new as *const _, old as *mut _, &raw const marker) };
     let expected = if new != 0 && !memory::readable(new, 8) {
         EFAULT
     } else if new != 0 && !(0..=2).contains(&how) {
@@ -178,11 +180,17 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     // The next input finds what this one did.
-    let none = 0u64;
-    // SAFETY: a word.
-    unsafe { masks::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
+    let (none, marker) = (0u64, 0usize);
+    // SAFETY: two words.
+    unsafe {
+        masks::pthread_sigmask(
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null_mut(),
+            &raw const marker,
+        )
+    };
     let default = [0u64; 19];
-    let marker = 0usize;
     for signal in (1..=64).filter(|signal| !is_needed(*signal)) {
         // SAFETY: zero bytes are the default action.
         unsafe {

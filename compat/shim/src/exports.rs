@@ -1,13 +1,13 @@
 //! The names, each with nothing behind it but a jump.
 //!
-//! Those that set a disposition pass on where their return address is (one more argument, in the register
-//! of the next one): who has set a handler is worth knowing, and memory in that page is certainly there.
+//! Those that set something pass on where their return address is (one more argument, in the register of
+//! the next one): who has set a handler is worth knowing, and memory in that page is certainly there.
 //!
 //! # Safety
 //! Every function has the contract of libc's function of its name (or HotSpot's).
 #![allow(non_snake_case)]
 
-use compat::shim::{actions, jvm, masks, objects, programs, raw, stacks, threads, waits};
+use compat::shim::{actions, jvm, masks, objects, programs, raw, sends, stacks, threads, waits};
 use core::arch::naked_asm;
 
 /// A function that jumps to another.
@@ -45,13 +45,20 @@ jump_with_stack! { "rdx":
     signal => actions::signal, ssignal => actions::signal, bsd_signal => actions::signal,
     sysv_signal => actions::sysv_signal, __sysv_signal => actions::sysv_signal,
     sigset => actions::sigset, siginterrupt => actions::siginterrupt,
+    sigaltstack => stacks::sigaltstack,
 }
-jump_with_stack! { "rsi": sigignore => actions::sigignore }
+jump_with_stack! { "rsi":
+    sigignore => actions::sigignore, sighold => masks::sighold, sigrelse => masks::sigrelse,
+    sigblock => masks::sigblock, sigsetmask => masks::sigsetmask,
+}
+jump_with_stack! { "rcx":
+    sigprocmask => masks::sigprocmask, pthread_sigmask => masks::pthread_sigmask,
+    sigqueue => sends::sigqueue, pthread_sigqueue => sends::pthread_sigqueue,
+}
+jump_with_stack! { "r8": pthread_create => threads::pthread_create }
 
 jump! {
-    sigprocmask => masks::sigprocmask, pthread_sigmask => masks::pthread_sigmask,
-    sighold => masks::sighold, sigrelse => masks::sigrelse,
-    sigblock => masks::sigblock, sigsetmask => masks::sigsetmask, siggetmask => masks::siggetmask,
+    siggetmask => masks::siggetmask,
     sigsuspend => waits::sigsuspend, __sigsuspend => waits::sigsuspend,
     sigpause => waits::sigpause, __sigpause => waits::sigpause_either, __xpg_sigpause => waits::sigpause_xpg,
     ppoll => waits::ppoll, __ppoll_chk => waits::ppoll_checked, pselect => waits::pselect,
@@ -60,9 +67,7 @@ jump! {
     execvpe => programs::execvpe, fexecve => programs::fexecve, execveat => programs::execveat,
     posix_spawn => programs::posix_spawn, posix_spawnp => programs::posix_spawnp,
     system => programs::system,
-    pthread_create => threads::pthread_create,
     dlclose => objects::dlclose,
-    sigaltstack => stacks::sigaltstack,
     JVM_begin_signal_setting => jvm::begin, JVM_end_signal_setting => jvm::end,
     JVM_get_signal_action => jvm::get_action,
 }
@@ -133,6 +138,45 @@ pub unsafe extern "C" fn __vfork() {
     naked_asm!("endbr64", "jmp {to}", to = sym vfork)
 }
 
+/// libc's `clone`, with its arguments as they came.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn clone() {
+    naked_asm!(
+        "endbr64",
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "push rcx",
+        "push r8",
+        "push r9",
+        "sub rsp, 8",
+        "call {stub}",
+        "add rsp, 8",
+        "pop r9",
+        "pop r8",
+        "pop rcx",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "jmp rax",
+        stub = sym compat::shim::programs::clone_stub,
+    )
+}
+
+/// libc's `__clone`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn __clone() {
+    naked_asm!("endbr64", "jmp {to}", to = sym clone)
+}
+
 /// libc's `syscall`: the two calls that concern actions and masks are taken out.
 ///
 /// # Safety
@@ -147,14 +191,15 @@ pub unsafe extern "C" fn syscall() {
         "je 2f",
         "cmp edi, 14",
         "je 3f",
-        // The arguments in registers survive; those on the stack lie where they were.
+        // The arguments in registers survive; those on the stack lie where they were, the sixth of the call
+        // above the return address.
         "push rdi",
         "push rsi",
         "push rdx",
         "push rcx",
         "push r8",
         "push r9",
-        "sub rsp, 8",
+        "push qword ptr [rsp + 56]",
         "call {libc}",
         "add rsp, 8",
         "pop r9",

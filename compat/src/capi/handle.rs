@@ -170,13 +170,19 @@ extern "C" fn forked() {
     }
 }
 
-/// Gives an object a handle. Ordinary code.
-pub(super) fn insert(object: Object) -> Result<u64> {
+/// Has forked children begin with [`forked`]: before core's own part in the child, when that is not there yet, since
+/// hooks run there in the order of their registration, and core's starts the dispatcher.
+pub(crate) fn prepare() {
     static AT_FORK: Once = Once::new();
     // SAFETY: the handler takes nothing, and stays: the library is never unloaded.
     AT_FORK.call_once(|| unsafe {
         libc::pthread_atfork(None, None, Some(forked));
     });
+}
+
+/// Gives an object a handle. Ordinary code.
+pub(super) fn insert(object: Object) -> Result<u64> {
+    prepare();
     let Some((index, slot, generation)) = reserve() else {
         drop(object);
         return Err(E_TOO_MANY);

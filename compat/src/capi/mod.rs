@@ -31,6 +31,7 @@ pub mod thread;
 mod user;
 
 pub use abi::{CONSTANTS, LAYOUTS, Layout};
+pub(crate) use handle::prepare;
 
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,13 @@
 //! another process can meet in any order; nothing in here points anywhere. All zeroes is a valid, empty
 //! journal. A change of this layout changes [`VERSION`].
 
+pub use super::kind::{Call, Kind};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// "sigplane", and not by chance.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"sigplane");
 /// Of the layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Signals are numbered 1 to 64.
 pub const SIGNALS: usize = 65;
 /// How many owners of one signal are kept apart; see [`Owners`].
@@ -23,77 +24,6 @@ pub const OBJECTS: usize = 256;
 pub const PATH: usize = 200;
 /// In place of an index: there is none.
 pub const NONE: u32 = u32::MAX;
-
-/// Which entry point changed an action.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "named after the functions")]
-pub enum Call {
-    Sigaction = 1,
-    Signal = 2,
-    Ssignal = 3,
-    BsdSignal = 4,
-    SysvSignal = 5,
-    Sigset = 6,
-    Sigignore = 7,
-    Siginterrupt = 8,
-    Sigvec = 9,
-    /// libc itself, behind the entry points: `system`, `abort`, `posix_spawn`.
-    Libc = 10,
-    /// A system call of the program's own, seen afterwards.
-    Kernel = 11,
-    /// Sigplane's own interface, from Rust or C.
-    Sigplane = 12,
-    /// What the program had when it began.
-    Inherited = 13,
-}
-
-impl Call {
-    /// All of them, in the order of their numbers from 1 on.
-    pub const NAMES: [&'static str; 13] = [
-        "sigaction",
-        "signal",
-        "ssignal",
-        "bsd_signal",
-        "sysv_signal",
-        "sigset",
-        "sigignore",
-        "siginterrupt",
-        "sigvec",
-        "libc",
-        "rt_sigaction",
-        "sigplane",
-        "inherited",
-    ];
-
-    /// The name of the call with this number.
-    #[must_use]
-    pub fn name(number: u32) -> &'static str {
-        (number as usize).checked_sub(1).and_then(|at| Self::NAMES.get(at)).unwrap_or(&"unknown")
-    }
-}
-
-/// What a record in the ring tells.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Kind {
-    /// An action was changed.
-    Changed = 1,
-    /// A process began to write here.
-    Started = 2,
-    /// An action was found changed that no entry point had changed; `new` is what was found.
-    TakenOver = 3,
-    /// An instance of a signal could not be kept.
-    Lost = 4,
-    /// A caller blocked (`caller`) a signal that the kernel also uses for faults.
-    FaultBlocked = 5,
-    /// A handler was found whose object is no longer loaded.
-    Unloaded = 6,
-    /// An alternate stack was set: address in `new_handler`, size in `new_mask`.
-    AltStack = 7,
-    /// A `vfork` child changed an action of its own; its parent's stays.
-    Borrowed = 8,
-}
 
 /// One change: fixed size, valid when `stamp` is even, not zero, and the same before and after reading.
 #[derive(Debug)]
@@ -174,6 +104,10 @@ pub struct Owners {
     pub current: AtomicU32,
     /// How many changes found no place.
     pub crowded: AtomicU32,
+    /// Index, plus 1, of one that is entered before the present one and stays: a Java VM's. 0 for none.
+    pub first: AtomicU32,
+    /// Keeps what follows aligned.
+    pub unused: AtomicU32,
     /// In order of their first appearance.
     pub list: [Owner; OWNERS],
 }
@@ -192,6 +126,12 @@ pub struct Object {
     pub start: AtomicU64,
     /// The first address behind it.
     pub end: AtomicU64,
+    /// Signals of faults that it has blocked.
+    pub blocks: AtomicU64,
+    /// Signals that it has sent and the kernel did not queue.
+    pub refused: AtomicU64,
+    /// How many alternate stacks it has set.
+    pub stacks: AtomicU64,
     /// Its path up to a zero; empty for the executable.
     pub path: [AtomicU8; PATH],
 }
@@ -202,6 +142,8 @@ pub mod mode {
     pub const TRACE: u32 = 1;
     /// The programs that this one starts write here as well.
     pub const FOLLOW: u32 = 2;
+    /// The process has executed a program that writes elsewhere: a `sigplane run` with a reporter of its own.
+    pub const LEFT: u32 = 4;
 }
 
 /// All of it.
@@ -226,6 +168,8 @@ pub struct Journal {
     pub lost: AtomicU64,
     /// How many objects found no place.
     pub unnamed: AtomicU64,
+    /// How many instances of a signal the kernel did not queue for this process, by signal number.
+    pub refused: [AtomicU64; SIGNALS],
     /// Path of the executable up to a zero.
     pub executable: [AtomicU8; PATH],
     /// By signal number.
@@ -282,6 +226,8 @@ impl Journal {
             Owners {
                 current: AtomicU32::new(0),
                 crowded: AtomicU32::new(0),
+                first: AtomicU32::new(0),
+                unused: AtomicU32::new(0),
                 list: [const { owner() }; OWNERS],
             }
         }
@@ -292,6 +238,9 @@ impl Journal {
                 bias: AtomicU64::new(0),
                 start: AtomicU64::new(0),
                 end: AtomicU64::new(0),
+                blocks: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+                stacks: AtomicU64::new(0),
                 path: [const { AtomicU8::new(0) }; PATH],
             }
         }
@@ -305,6 +254,7 @@ impl Journal {
             next: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             unnamed: AtomicU64::new(0),
+            refused: [const { AtomicU64::new(0) }; SIGNALS],
             executable: [const { AtomicU8::new(0) }; PATH],
             owners: [const { owners() }; SIGNALS],
             objects: [const { object() }; OBJECTS],

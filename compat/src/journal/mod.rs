@@ -6,13 +6,15 @@
 //!
 //! * [`start`] — once, in the library's constructor; looks for a reporter (`session`).
 //! * [`changed`] — after each change of an action.
-//! * [`note`] — what else a report tells: takeovers, losses, leftovers of unloaded objects.
+//! * [`note`] — what else a report tells: takeovers, leftovers of unloaded objects, `vfork` children.
+//! * [`stays_first`] — a Java VM's handlers for faults.
+//! * [`blocks`], [`refused`], [`alternate_stack`] — what programs do in loops, noted once for each object.
 //!
 //! A change that repeats (the same handler from the same place, for a signal that has it) costs three
 //! loads and a count. A new one is stored twice: as an *owner* of its signal, and in a ring of changes
 //! whose oldest are overwritten. Addresses get the path of their object at once, because the object may
 //! be gone when somebody reads. Nothing of this is ever printed by the program itself: the `sigplane`
-//! command reads it from outside, through [`layout`], found by the symbol `sigplane0_journal`.
+//! command reads it from outside, through [`layout`] and [`read`], found by the symbol `sigplane0_journal`.
 //!
 //! What it is not: a place that anything depends on. No decision of the shim reads it.
 //!
@@ -21,12 +23,17 @@
 //! is never undone. A session, once set, is such a mapping too.
 #![allow(unsafe_code)]
 
+mod fork;
+mod kind;
 pub mod layout;
 mod object;
+mod once;
+pub mod read;
 mod session;
 mod write;
 
-pub use layout::{Call, Kind};
+pub use kind::{Call, Kind};
+pub use once::{FAULTS, alternate_stack, blocks, refused};
 pub use session::{start, with_session};
 
 use core::ptr;
@@ -79,43 +86,99 @@ fn active() -> &'static Journal {
 /// Yes.
 #[inline]
 pub fn changed(call: Call, signal: i32, old: &Action, new: &Action, caller: usize) {
-    let journal = active();
-    let Some(owners) = journal.owners.get(signal as usize) else { return };
-    let current = owners.current.load(Ordering::Relaxed).wrapping_sub(1);
-    if let Some(owner) = owners.list.get(current as usize)
-        && owner.handler.load(Ordering::Relaxed) == new.handler as u64
-        && owner.caller.load(Ordering::Relaxed) == caller as u64
-        && MODE.load(Ordering::Relaxed) & layout::mode::TRACE == 0
-    {
-        write::repeat(owner, new);
-        return;
+    match repeats(signal, new.handler, caller) {
+        Some(repeat) => write::repeat(repeat.owner, new),
+        None => write::changed(active(), call, signal, old, new, caller),
     }
-    write::changed(journal, call, signal, old, new, caller);
 }
 
-/// Whether [`changed`] would find nothing new, whatever the action before was.
+/// A change in which [`changed`] would find nothing new, whatever the action before was.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeat {
+    owners: &'static layout::Owners,
+    owner: &'static layout::Owner,
+    place: u32,
+}
+
+/// Whether setting `handler` for `signal` from `caller` would be one. It is made, and then noted.
 ///
 /// # Async-signal safety
 /// Yes.
 #[inline(always)]
-pub fn repeats(signal: i32, handler: usize, caller: usize) -> bool {
-    let Some(owners) = active().owners.get(signal as usize) else { return false };
-    let current = owners.current.load(Ordering::Relaxed).wrapping_sub(1);
-    owners.list.get(current as usize).is_some_and(|owner| {
-        owner.handler.load(Ordering::Relaxed) == handler as u64
-            && owner.caller.load(Ordering::Relaxed) == caller as u64
-            && MODE.load(Ordering::Relaxed) & layout::mode::TRACE == 0
-    })
+pub fn repeats(signal: i32, handler: usize, caller: usize) -> Option<Repeat> {
+    let owners = active().owners.get(signal as usize)?;
+    let place = owners.current.load(Ordering::Relaxed);
+    let owner = owners.list.get(place.wrapping_sub(1) as usize)?;
+    let is_one = owner.handler.load(Ordering::Relaxed) == handler as u64
+        && owner.caller.load(Ordering::Relaxed) == caller as u64
+        && MODE.load(Ordering::Relaxed) & layout::mode::TRACE == 0;
+    is_one.then_some(Repeat { owners, owner, place })
+}
+
+impl Repeat {
+    /// Notes that `new` has been set.
+    ///
+    /// # Async-signal safety
+    /// Yes.
+    #[inline(always)]
+    pub fn note(self, call: Call, signal: i32, new: &Action, caller: usize) {
+        // A handler that has interrupted the change may have made one of its own.
+        if self.owners.current.load(Ordering::Relaxed) == self.place {
+            write::repeat(self.owner, new);
+        } else {
+            let new = *new;
+            write::changed(active(), call, signal, &new, &new, caller);
+        }
+    }
 }
 
 /// Notes something else about `signal`; see [`Kind`] for what `address` (a handler, or a caller) and
-/// `detail` (a handler for [`Kind::Borrowed`], a size for [`Kind::AltStack`]) are.
+/// `detail` (a handler for [`Kind::Borrowed`]) are.
 ///
 /// # Async-signal safety
 /// Yes.
 #[cold]
 pub fn note(kind: Kind, signal: i32, address: usize, detail: u64) {
-    write::note(kind, signal, address, detail);
+    let handler = if kind == Kind::Borrowed { detail as usize } else { address };
+    let new = Action { handler, flags: 0, restorer: 0, mask: 0 };
+    let caller = if kind == Kind::Borrowed { address } else { 0 };
+    write::noted(kind, signal, caller, &new);
+}
+
+/// Notes that the present owner of `signal` stays in front of what anybody else sets, as a Java VM asks for; the
+/// action with the handler `behind` is the program's then.
+///
+/// # Async-signal safety
+/// Yes.
+pub fn stays_first(signal: i32, behind: usize) {
+    let Some(owners) = active().owners.get(signal as usize) else { return };
+    let present = owners.current.load(Ordering::Relaxed);
+    if owners.first.compare_exchange(0, present, Ordering::Release, Ordering::Relaxed).is_err() {
+        return;
+    }
+    let is_behind = |owner: &layout::Owner| {
+        owner.state.load(Ordering::Acquire) == 2
+            && owner.handler.load(Ordering::Relaxed) == behind as u64
+    };
+    let at = owners.list.iter().rposition(is_behind).map_or(0, |at| at as u32 + 1);
+    owners.current.store(at, Ordering::Release);
+}
+
+/// Whether somebody has set an action of `signal` through the shim.
+///
+/// # Async-signal safety
+/// Yes.
+pub fn is_set(signal: i32) -> bool {
+    let owners = active().owners.get(signal as usize);
+    owners.is_some_and(|owners| owners.current.load(Ordering::Relaxed) != 0)
+}
+
+/// The journal in use, for whoever reads it from inside.
+///
+/// # Async-signal safety
+/// Yes.
+pub fn current() -> &'static Journal {
+    active()
 }
 
 const _: () = assert!(OWNERS < u32::MAX as usize, "an index and one more");

@@ -2,7 +2,8 @@
 //!
 //! **Runs inside signal handlers**, and so asks `_dl_find_object` only, which the GNU C library documents
 //! as async-signal-safe (since 2.35); `dladdr` and `dl_iterate_phdr` take the loader's lock. Where the C
-//! library has no such function, addresses stay without a name.
+//! library has no such function, addresses stay without a name. The name of the program itself is the
+//! kernel's.
 //!
 //! # Safety
 //! `FIND` is null or the address of `_dl_find_object`, whose signature and structure are those of
@@ -36,8 +37,18 @@ type Find = unsafe extern "C" fn(*mut c_void, *mut Found) -> c_int;
 
 static FIND: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Looks the function up. Ordinary code only.
+/// Path of the running program, as the kernel knew it at the start. It is not asked later: a filter might not
+/// allow that.
+static PROGRAM: [AtomicU8; PATH] = [const { AtomicU8::new(0) }; PATH];
+
+/// Looks the function up, and the program's name. Ordinary code only.
 pub(super) fn prepare() {
+    let mut path = [0_u8; PATH - 1];
+    let link = c"/proc/self/exe".as_ptr();
+    // SAFETY: a C string, and a buffer with its length.
+    let length = unsafe { libc::readlink(link, path.as_mut_ptr().cast(), path.len()) };
+    let length = usize::try_from(length).unwrap_or(0);
+    put(&PROGRAM, path.iter().take(length).copied().chain([0]));
     // SAFETY: the name is a C string.
     let find = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()) };
     FIND.store(find, Ordering::Release);
@@ -84,7 +95,11 @@ fn is(object: &Object, pid: u32, found: &Found, map: &LinkMap) -> bool {
     object.start.load(Ordering::Relaxed) == found.start as u64
         && object.end.load(Ordering::Relaxed) == found.end as u64
         && object.pid.load(Ordering::Relaxed) == pid
-        && name(map).zip(&object.path).all(|(byte, kept)| kept.load(Ordering::Relaxed) == byte)
+        && (is_program(map) || is_named(object, map))
+}
+
+fn is_named(object: &Object, map: &LinkMap) -> bool {
+    name(map).zip(&object.path).all(|(byte, kept)| kept.load(Ordering::Relaxed) == byte)
 }
 
 fn fill(object: &Object, pid: u32, found: &Found, map: &LinkMap) {
@@ -92,9 +107,23 @@ fn fill(object: &Object, pid: u32, found: &Found, map: &LinkMap) {
     object.bias.store(map.bias, Ordering::Relaxed);
     object.start.store(found.start as u64, Ordering::Relaxed);
     object.end.store(found.end as u64, Ordering::Relaxed);
-    put(&object.path, name(map));
+    if is_program(map) {
+        put_program(&object.path);
+    } else {
+        put(&object.path, name(map));
+    }
     // ORDERING: Release pairs with the Acquire in `index`, and with a reader's.
     object.state.store(2, Ordering::Release);
+}
+
+/// Whether this is the program's own file, to which the loader gives no name.
+fn is_program(map: &LinkMap) -> bool {
+    name(map).next().is_none_or(|first| first == 0)
+}
+
+/// Copies the path of the running program; nothing before [`prepare`].
+pub(super) fn put_program(to: &[AtomicU8; PATH]) {
+    put(to, PROGRAM.iter().map(|byte| byte.load(Ordering::Relaxed)));
 }
 
 /// The bytes of an object's name, with the closing zero.

@@ -1,4 +1,4 @@
-//! A reporter's journal: how the program under `sigplane run` finds it, and what a fork makes of it.
+//! A reporter's journal: how the program under `sigplane run` finds it.
 //!
 //! The reporter is a process of its own that holds a memory file open; the environment names it as
 //! `SIGPLANE_SESSION=<pid>:<descriptor>`. The program maps that file and keeps no descriptor, so that
@@ -6,15 +6,15 @@
 //! the program, however that ends. When the program executes another one in its place, the variable is
 //! put back for that one alone ([`with_session`]).
 //!
-//! A forked child goes on with a journal of its own, which begins as a copy. A `vfork` child is told by
-//! its process id.
+//! A forked child has a journal of its own (`fork`).
 
-use super::layout::{Journal, MAGIC, Object, Owners, VERSION, mode};
+use super::fork::{clear, copy, forked};
+use super::layout::{Journal, MAGIC, VERSION, mode};
 use super::{MODE, OWN, SESSION, object, sigplane0_journal, write};
 use core::ffi::{CStr, c_char};
 use core::ptr;
+use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
 const VARIABLE: &[u8] = b"SIGPLANE_SESSION=";
 
@@ -29,6 +29,13 @@ unsafe extern "C" {
 /// of the library, before the program has a second thread.
 pub fn start() {
     object::prepare();
+    write::here(&OWN);
+    // What constructors before this one have set was noted without it.
+    object::put_program(&OWN.executable);
+    if OWN.magic.load(Acquire) == 0 {
+        // Now, and not with the first change: the program may forbid itself system calls before that.
+        write::begin(&OWN, write::getpid());
+    }
     // SAFETY: the handler takes nothing, and stays as long as the library, which is never unloaded.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     let Some((place, value)) = variable() else { return };
@@ -52,7 +59,6 @@ fn adopt(session: &'static Journal) {
     if first.is_ok() || first == Err(pid) {
         // The process that the report is about; the second time, after an `exec`, with a new table.
         session.owners.iter().for_each(clear);
-        name_executable(session);
         write::begin(session, pid);
         MODE.store(session.mode.load(Relaxed), Relaxed);
         let active = &sigplane0_journal.active;
@@ -61,16 +67,6 @@ fn adopt(session: &'static Journal) {
         active.store(ptr::from_ref(session).cast_mut(), Release);
     }
     write::started(session);
-}
-
-/// Gives objects of an executable that this process was before its `exec` the name they had by default.
-fn name_executable(session: &Journal) {
-    for object in &session.objects {
-        if object.state.load(Acquire) == 2 && object.path[0].load(Relaxed) == 0 {
-            let name = session.executable.iter().map(|byte| byte.load(Relaxed));
-            object::put(&object.path, name.take_while(|&byte| byte != 0));
-        }
-    }
 }
 
 /// Calls `execute` with `environment`, to which the session's name is added if the process that the report
@@ -87,20 +83,22 @@ pub unsafe fn with_session(
     execute: impl FnOnce(*const *const c_char) -> i32,
 ) -> i32 {
     let session = SESSION.load(Acquire);
+    if session.is_null() {
+        return execute(environment);
+    }
     let active = sigplane0_journal.active.load(Acquire);
-    // SAFETY: by the invariant of `journal`.
-    let mode =
-        unsafe { session.as_ref() }.map_or(mode::FOLLOW, |session| session.mode.load(Relaxed));
+    // SAFETY: not null: a mapping that stays, by the invariant of `journal`.
+    let reporters = unsafe { &*session };
+    let mode = reporters.mode.load(Relaxed);
     // SAFETY: as above; never null.
     let owner = unsafe { &*active }.pid.load(Relaxed);
-    // SAFETY: it takes nothing and cannot fail. Raw, because a `vfork` child is told by it.
-    let pid = unsafe { libc::syscall(libc::SYS_getpid) } as u32;
+    let pid = write::getpid();
     // Who follows has it in the environment already; a forked child is not what the report is about.
     if mode & mode::FOLLOW != 0 || session != active || owner != pid || environment.is_null() {
         return execute(environment);
     }
     let mut count = 0;
-    let mut preloads = false;
+    let (mut preloads, mut leaves) = (false, false);
     // SAFETY: an array that ends with a null pointer, by the caller's promise.
     while let entry = unsafe { *environment.wrapping_add(count) }
         && !entry.is_null()
@@ -108,7 +106,15 @@ pub unsafe fn with_session(
         // SAFETY: a C string, by the caller's promise.
         let entry = unsafe { CStr::from_ptr(entry) };
         preloads |= entry.to_bytes().starts_with(b"LD_PRELOAD=");
+        leaves |= entry.to_bytes().starts_with(VARIABLE);
         count += 1;
+    }
+    if leaves {
+        // Another `sigplane run` in this process has a reporter of its own.
+        reporters.mode.fetch_or(mode::LEFT, Relaxed);
+        let failed = execute(environment);
+        reporters.mode.fetch_and(!mode::LEFT, Relaxed);
+        return failed;
     }
     let size = (count + 2) * size_of::<*const c_char>();
     let name = NAME.load(Acquire);
@@ -207,93 +213,4 @@ fn map(fd: i32) -> Option<&'static Journal> {
     }
     // SAFETY: mapped, page-aligned, large enough, and any bytes are a valid journal.
     Some(unsafe { &*address.cast::<Journal>() })
-}
-
-/// In the child of a fork: a journal of its own, which begins as its parent's.
-extern "C" fn forked() {
-    // SAFETY: it takes nothing and cannot fail.
-    let pid = unsafe { libc::getpid() } as u32;
-    let active = sigplane0_journal.active.load(Acquire);
-    if !ptr::eq(active, &raw const OWN) {
-        // SAFETY: by the invariant of `journal`.
-        let parents = unsafe { &*active };
-        OWN.owners.iter().for_each(clear);
-        for object in &OWN.objects {
-            object.state.store(0, Relaxed);
-        }
-        copy(parents, &OWN, pid);
-        MODE.store(0, Relaxed);
-        sigplane0_journal.active.store((&raw const OWN).cast_mut(), Release);
-    }
-    if OWN.magic.load(Acquire) == 0 {
-        if !ptr::eq(active, &raw const OWN) {
-            write::begin(&OWN, pid);
-        }
-    } else {
-        OWN.pid.store(pid, Relaxed);
-    }
-}
-
-fn word(to: &AtomicU64, from: &AtomicU64) {
-    to.store(from.load(Relaxed), Relaxed);
-}
-
-fn half(to: &AtomicU32, from: &AtomicU32) {
-    to.store(from.load(Relaxed), Relaxed);
-}
-
-fn clear(owners: &Owners) {
-    owners.current.store(0, Relaxed);
-    owners.crowded.store(0, Relaxed);
-    for owner in &owners.list {
-        owner.state.store(0, Relaxed);
-    }
-}
-
-/// Copies objects and owners, which name them by index, unless there are others already.
-fn copy(from: &Journal, to: &Journal, pid: u32) {
-    let known = from.objects.iter().take_while(|object| object.state.load(Acquire) != 0);
-    if to.objects.first().is_some_and(|object| object.state.load(Acquire) != 0)
-        || known.clone().count() == 0
-    {
-        return;
-    }
-    for (from, to) in known.zip(&to.objects) {
-        copy_object(from, to, pid);
-    }
-    for (from, to) in from.owners.iter().zip(&to.owners) {
-        for (from, to) in from.list.iter().zip(&to.list) {
-            for (from, to) in [
-                (&from.handler, &to.handler),
-                (&from.caller, &to.caller),
-                (&from.flags, &to.flags),
-                (&from.mask, &to.mask),
-                (&from.time, &to.time),
-                (&from.count, &to.count),
-            ] {
-                word(to, from);
-            }
-            for (from, to) in [
-                (&from.call, &to.call),
-                (&from.tid, &to.tid),
-                (&from.caller_object, &to.caller_object),
-                (&from.handler_object, &to.handler_object),
-                (&from.state, &to.state),
-            ] {
-                half(to, from);
-            }
-        }
-        half(&to.crowded, &from.crowded);
-        half(&to.current, &from.current);
-    }
-}
-
-fn copy_object(from: &Object, to: &Object, pid: u32) {
-    to.pid.store(pid, Relaxed);
-    for (from, to) in [(&from.bias, &to.bias), (&from.start, &to.start), (&from.end, &to.end)] {
-        word(to, from);
-    }
-    let byte = |from: &AtomicU8, to: &AtomicU8| to.store(from.load(Relaxed), Relaxed);
-    from.path.iter().zip(&to.path).for_each(|(from, to)| byte(from, to));
-    half(&to.state, &from.state);
 }

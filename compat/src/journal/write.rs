@@ -11,8 +11,8 @@
 use super::layout::{CHANGES, Call, Change, Journal, Kind, MAGIC, OWNERS, Owner, VERSION, mode};
 use super::{MODE, SESSION, active, object};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU32, AtomicU64};
-use sigplane::legacy::Action;
+use core::sync::atomic::{AtomicU32, AtomicU64, fence};
+use sigplane::legacy::{self, Action};
 
 /// What has happened, before it has its place.
 struct Happening<'a> {
@@ -72,21 +72,17 @@ pub(super) fn changed(
     }
 }
 
-pub(super) fn note(kind: Kind, signal: i32, address: usize, detail: u64) {
+pub(super) fn noted(kind: Kind, signal: i32, caller: usize, new: &Action) {
     let journal = active();
     let none = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
-    let new = match kind {
-        Kind::Borrowed => Action { handler: detail as usize, ..none },
-        _ => Action { handler: address, mask: detail, ..none },
-    };
     let pid = here(journal);
     let happening = Happening {
         kind,
         call: 0,
         signal,
         old: &none,
-        new: &new,
-        caller: address,
+        new,
+        caller,
         pid,
         tid: gettid(),
         time: now(),
@@ -185,6 +181,8 @@ fn push(journal: &Journal, happening: &Happening<'_>) {
         journal.lost.fetch_add(1, Relaxed);
         return;
     }
+    // ORDERING: whoever reads something of what follows, reads this stamp or a later one behind it.
+    fence(Release);
     fill(journal, change, happening);
     change.stamp.store(writing + 1, Release);
 }
@@ -211,13 +209,19 @@ fn fill(journal: &Journal, change: &Change, happening: &Happening<'_>) {
 }
 
 /// The caller's process id; gives the journal its first words if it has none yet.
-fn here(journal: &Journal) -> u32 {
-    // SAFETY: it takes nothing and cannot fail. Raw, because a `vfork` child is told by it.
-    let pid = unsafe { libc::syscall(libc::SYS_getpid) } as u32;
+///
+/// The journal knows it, so no system call is made (a filter may not allow one), but for a `vfork` child.
+pub(super) fn here(journal: &Journal) -> u32 {
     if journal.magic.load(Acquire) == 0 {
-        begin(journal, pid);
+        begin(journal, getpid());
     }
-    pid
+    if legacy::is_borrowed() { getpid() } else { journal.pid.load(Relaxed) }
+}
+
+/// Raw, because a `vfork` child is told by it.
+pub(super) fn getpid() -> u32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::syscall(libc::SYS_getpid) as u32 }
 }
 
 /// Gives a journal its first words. Done twice, it does the same.
@@ -226,32 +230,29 @@ pub(super) fn begin(journal: &Journal, pid: u32) {
     journal.size.store(size_of::<Journal>() as u32, Relaxed);
     journal.pid.store(pid, Relaxed);
     journal.started.store(now(), Relaxed);
-    let mut path = [0_u8; super::layout::PATH - 1];
-    let link = c"/proc/self/exe".as_ptr();
-    // SAFETY: a C string, and a buffer with its length.
-    let length = unsafe { libc::syscall(libc::SYS_readlink, link, path.as_mut_ptr(), path.len()) };
-    let length = usize::try_from(length).unwrap_or(0);
-    object::put(&journal.executable, path.iter().take(length).copied().chain([0]));
+    object::put_program(&journal.executable);
     journal.magic.store(MAGIC, Release);
 }
 
-/// Notes in `journal` that this process began.
+/// Notes in `journal` that this process began, with the program's entry for a caller.
 pub(super) fn started(journal: &Journal) {
     note_in(journal, Kind::Started);
 }
 
 fn note_in(journal: &Journal, kind: Kind) {
     let none = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
-    let (pid, tid, time) = (here(journal), gettid(), now());
+    // A reporter's journal knows another process's, with `--follow`.
+    let (pid, tid, time) = (getpid(), gettid(), now());
+    // SAFETY: a query.
+    let caller = unsafe { libc::getauxval(libc::AT_ENTRY) } as usize;
     push(
         journal,
-        &Happening { kind, call: 0, signal: 0, old: &none, new: &none, caller: 0, pid, tid, time },
+        &Happening { kind, call: 0, signal: 0, old: &none, new: &none, caller, pid, tid, time },
     );
 }
 
 fn gettid() -> u32 {
-    // SAFETY: it takes nothing and cannot fail.
-    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+    legacy::tid() as u32
 }
 
 /// Coarse, because a system call is not worth a finer one: the vDSO reads a word.

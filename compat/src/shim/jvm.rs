@@ -13,7 +13,8 @@
 //! # Async-signal safety
 //! Yes, all of it.
 
-use super::actions::LibcAction;
+use super::libc_action::LibcAction;
+use crate::journal;
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::ptr;
@@ -55,6 +56,13 @@ pub extern "C" fn begin() {
 pub extern "C" fn end() {
     DONE.store(true, Ordering::SeqCst);
     SETTING.store(0, Ordering::SeqCst);
+    for signal in 1..=64 {
+        if let Some(place) = place(signal) {
+            // SAFETY: null, or an action that is kept for ever.
+            let behind = unsafe { place.load(Ordering::Acquire).as_ref() };
+            journal::stays_first(signal, behind.map_or(libc::SIG_DFL, |action| action.handler));
+        }
+    }
 }
 
 fn tid() -> i32 {

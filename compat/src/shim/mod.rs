@@ -1,10 +1,10 @@
 //! What `libsigplane_compat.so` does where a program means libc. The names are in the package
 //! `sigplane-shim`; here is what is behind them.
 //!
-//! * `actions` — dispositions: `sigaction`, `signal` and their elder relatives.
+//! * `actions` — dispositions: `sigaction`, `signal` and their elder relatives. `libc_action` — their structure.
 //! * `masks` — what threads block. `waits` — calls that have a mask for the time of a wait.
 //! * `programs` — `exec`, `posix_spawn`, `system`: what a new program inherits. `threads` — `pthread_create`.
-//! * `objects` — `dlclose`. `stacks` — `sigaltstack`. `raw` — `syscall`.
+//! * `sends` — `sigqueue`. `objects` — `dlclose`. `stacks` — `sigaltstack`. `raw` — `syscall`.
 //! * `jvm` — what HotSpot asks of a library that shares signals with it.
 //! * `real` — libc's own functions. `user` — memory that a caller names, which may not be there.
 //!
@@ -13,16 +13,18 @@
 //! Nothing here prints, and nothing allocates, except `threads` and `objects`.
 //!
 //! # Async-signal safety
-//! As libc's functions of the same names (signal-safety(7)): everything in `actions`, `masks` and `waits`,
-//! and of `programs` the `exec` family.
+//! As libc's functions of the same names (signal-safety(7)): everything in `actions`, `masks`, `sends`
+//! and `waits`, and of `programs` the `exec` family.
 
 pub mod actions;
 pub mod jvm;
+mod libc_action;
 pub mod masks;
 pub mod objects;
 pub mod programs;
 pub mod raw;
 mod real;
+pub mod sends;
 pub mod stacks;
 pub mod threads;
 mod user;
@@ -52,6 +54,8 @@ fn restorer() -> usize {
 pub extern "C" fn start() {
     real::resolve();
     real::SYSCALL.address();
+    real::CLONE.address();
+    crate::capi::prepare();
     let restorer = legacy::start(|signal| {
         real::set_default(signal);
     });

@@ -22,10 +22,10 @@ pub unsafe extern "C" fn dlclose(object: *mut c_void) -> c_int {
     failed
 }
 
-/// The signals whose handlers are in objects that are there.
+/// The signals whose handlers are in objects that are there, of those that somebody has set through us.
 fn loaded_handlers() -> u64 {
     let is_there = |signal: &i32| {
-        let handler = handler_of(*signal);
+        let handler = if journal::is_set(*signal) { handler_of(*signal) } else { 0 };
         handler != 0 && is_loaded(handler)
     };
     (1..=64).filter(is_there).fold(0, |all, signal| all | 1 << (signal - 1))

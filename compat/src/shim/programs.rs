@@ -208,14 +208,15 @@ pub unsafe extern "C" fn posix_spawnp(
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
+pub unsafe extern "C-unwind" fn system(command: *const c_char) -> c_int {
     let concerned =
         |signal: &c_int| !command.is_null() && legacy::is_owned(*signal) && !legacy::is_borrowed();
     let owned = || [libc::SIGINT, libc::SIGQUIT].into_iter().filter(concerned);
     for signal in owned() {
         // Not afterwards: a handler of SIGCHLD may leave libc's function by siglongjmp.
         if let Ok(now) = legacy::sigaction(signal, None) {
-            let again = super::actions::with_restorer(now.handler, now.flags as c_int, now.mask);
+            let again =
+                super::libc_action::with_restorer(now.handler, now.flags as c_int, now.mask);
             let _set = legacy::set(signal, &again);
         }
         legacy::step_aside(signal);
@@ -223,6 +224,16 @@ pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
     let status = call!(system(command));
     owned().for_each(legacy::recheck);
     status
+}
+
+/// Where libc's `clone` is, to be jumped to with the arguments as they came. A child that shares the memory and the
+/// thread pointer, but neither thread nor actions, is to be known for one.
+pub extern "C" fn clone_stub(_start: usize, _stack: usize, flags: c_int) -> usize {
+    let shared = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_SETTLS;
+    if flags & shared == libc::CLONE_VM {
+        legacy::lend();
+    }
+    super::real::CLONE.address()
 }
 
 /// Where the function is that vfork(2) is here.

@@ -54,13 +54,15 @@ macro_rules! real {
         #[allow(non_camel_case_types)]
         pub mod kind {
             use super::*;
-            $( pub type $name = unsafe extern "C" fn($($argument),*) -> $result; )*
+            $( pub type $name = unsafe extern "C-unwind" fn($($argument),*) -> $result; )*
         }
     };
 }
 
 /// Called through a type of its own, by `raw`.
 pub static SYSCALL: Real = Real::new(c"syscall");
+/// Jumped to, after `programs::clone_stub`.
+pub static CLONE: Real = Real::new(c"clone");
 
 #[allow(non_upper_case_globals)]
 mod statics {
@@ -81,8 +83,10 @@ mod statics {
         posix_spawn: fn(*mut libc::pid_t, *const c_char, *const libc::posix_spawn_file_actions_t, *const libc::posix_spawnattr_t, Argv, Argv) -> c_int;
         posix_spawnp: fn(*mut libc::pid_t, *const c_char, *const libc::posix_spawn_file_actions_t, *const libc::posix_spawnattr_t, Argv, Argv) -> c_int;
         system: fn(*const c_char) -> c_int;
-        pthread_create: fn(*mut libc::pthread_t, *const libc::pthread_attr_t, extern "C" fn(*mut c_void) -> *mut c_void, *mut c_void) -> c_int;
+        pthread_create: fn(*mut libc::pthread_t, *const libc::pthread_attr_t, extern "C-unwind" fn(*mut c_void) -> *mut c_void, *mut c_void) -> c_int;
         sigaltstack: fn(*const libc::stack_t, *mut libc::stack_t) -> c_int;
+        sigqueue: fn(libc::pid_t, c_int, *mut c_void) -> c_int;
+        pthread_sigqueue: fn(libc::pthread_t, c_int, *mut c_void) -> c_int;
         dlclose: fn(*mut c_void) -> c_int;
     }
 }

@@ -2,25 +2,31 @@
 //! name handlers that do not ask for it.
 
 use super::real::call;
-use super::user::{self, here};
-use crate::journal::{self, Kind};
+use super::user::{self, Stack};
+use crate::journal;
 use core::ffi::c_int;
 use libc::stack_t;
 
 /// sigaltstack(2).
 ///
 /// # Safety
-/// As libc's.
-pub unsafe extern "C" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
+/// As libc's. `stack` is where the caller's return address is.
+pub unsafe extern "C" fn sigaltstack(
+    new: *const stack_t,
+    old: *mut stack_t,
+    stack: Stack,
+) -> c_int {
     // Before the call, which may write the old one over it.
     // SAFETY: the caller's promise.
-    let given = unsafe { user::read_if(new, here!()) };
+    let given = unsafe { user::read_if(new, stack) };
     let result: c_int = call!(sigaltstack(new, old));
     if result == 0
-        && let Ok(Some(stack)) = given
-        && stack.ss_flags & libc::SS_DISABLE == 0
+        && let Ok(Some(given)) = given
+        && given.ss_flags & libc::SS_DISABLE == 0
     {
-        journal::note(Kind::AltStack, 0, stack.ss_sp.addr(), stack.ss_size as u64);
+        // SAFETY: where the caller's return address is.
+        let caller = unsafe { stack.read() };
+        journal::alternate_stack(given.ss_sp.addr(), given.ss_size, caller);
     }
     result
 }

@@ -1,11 +1,13 @@
 //! pthread_create(3): a new thread inherits the mask of its creator, also the part of it that the kernel does
 //! not know: the signals of faults that the creator has asked to be blocked (`sigplane::masks`).
 
+use super::masks;
 use super::real::call;
+use super::user::Stack;
 use core::ffi::{c_int, c_void};
 use libc::{pthread_attr_t, pthread_t, sigset_t};
 
-type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+type Start = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 
 /// What the new thread needs to become the one that was asked for.
 struct Beginning {
@@ -36,19 +38,22 @@ fn mask_of(attr: *const pthread_attr_t) -> Option<u64> {
 /// pthread_create(3).
 ///
 /// # Safety
-/// As libc's.
-pub unsafe extern "C" fn pthread_create(
+/// As libc's. `stack` is where the caller's return address is.
+pub unsafe extern "C-unwind" fn pthread_create(
     thread: *mut pthread_t,
     attr: *const pthread_attr_t,
     start: Start,
     argument: *mut c_void,
+    stack: Stack,
 ) -> c_int {
+    let given = mask_of(attr);
+    masks::note_blocked(libc::SIG_SETMASK, given, stack);
     let kept = sigplane::masks::kept_out();
     let inherited = sigplane::masks::asked_for();
     if kept == 0 && inherited == 0 {
         return call!(pthread_create(thread, attr, start, argument));
     }
-    let asked = mask_of(attr).map_or(inherited, |mask| mask & kept);
+    let asked = given.map_or(inherited, |mask| mask & kept);
     if asked == 0 {
         return call!(pthread_create(thread, attr, start, argument));
     }
@@ -61,10 +66,11 @@ pub unsafe extern "C" fn pthread_create(
     failed
 }
 
-extern "C" fn begin(beginning: *mut c_void) -> *mut c_void {
+extern "C-unwind" fn begin(beginning: *mut c_void) -> *mut c_void {
+    // Freed here: `start` may never return (pthread_exit(3)).
     // SAFETY: made by `pthread_create` for this thread.
-    let beginning = unsafe { Box::from_raw(beginning.cast::<Beginning>()) };
-    let Beginning { start, argument, asked } = *beginning;
+    let Beginning { start, argument, asked } =
+        *unsafe { Box::from_raw(beginning.cast::<Beginning>()) };
     sigplane::masks::set_asked_for(asked);
     // What the attributes have blocked for real.
     let _mask = sigplane::masks::change(libc::SIG_BLOCK, Some(asked));

@@ -5,7 +5,7 @@
 
 use super::masks::change;
 use super::real::call;
-use super::user::{self, here};
+use super::user::{self, Stack, here};
 use super::{fail, is_valid};
 use core::ffi::c_int;
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec};
@@ -50,13 +50,21 @@ fn wait<R>(set: *const sigset_t, call: impl FnOnce(*const sigset_t) -> R) -> R {
     // SAFETY: the caller's promise.
     let mask = unsafe { Mask::of(set) };
     let at = mask.as_ptr();
-    // SAFETY: the caller's promise, or a copy; only the first word counts.
-    let word = unsafe { user::read_if(at.cast::<u64>(), here!()) };
-    let _noted = match word {
-        Ok(Some(word)) => Some(WaitMask::note(word & !UNBLOCKABLE, at.addr(), here!().addr())),
-        _ => None,
-    };
+    let here = here!();
+    // SAFETY: the caller's promise, or a copy.
+    let _noted = unsafe { note(at, here, here.addr()) };
     call(at)
+}
+
+/// Notes the mask at `at`, if there is one, for a wait that is made below `below` on this stack.
+///
+/// # Safety
+/// `at` is null or where a mask should be; only its first word counts.
+pub(super) unsafe fn note(at: *const sigset_t, here: Stack, below: usize) -> Option<WaitMask> {
+    // SAFETY: the caller's promise.
+    let word = unsafe { user::read_if(at.cast::<u64>(), here) };
+    let word = word.ok().flatten()?;
+    Some(WaitMask::note(word & !UNBLOCKABLE, at.addr(), below))
 }
 
 /// What the kernel leaves out of every mask.
@@ -83,7 +91,7 @@ unsafe fn is_there(time: *const timespec) -> bool {
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn sigsuspend(set: *const sigset_t) -> c_int {
+pub unsafe extern "C-unwind" fn sigsuspend(set: *const sigset_t) -> c_int {
     wait(set, |set| call!(sigsuspend(set)))
 }
 
@@ -94,7 +102,7 @@ fn suspend_with(word: u64) -> c_int {
 }
 
 /// `__sigpause`: a signal to be let in, or a mask of 32 (sysdeps/posix/sigpause.c).
-pub extern "C" fn sigpause_either(signal_or_mask: c_int, is_signal: c_int) -> c_int {
+pub extern "C-unwind" fn sigpause_either(signal_or_mask: c_int, is_signal: c_int) -> c_int {
     if is_signal == 0 {
         return suspend_with(u64::from(signal_or_mask as u32));
     }
@@ -108,12 +116,12 @@ pub extern "C" fn sigpause_either(signal_or_mask: c_int, is_signal: c_int) -> c_
 }
 
 /// `sigpause` as BSD has it: the argument is a mask.
-pub extern "C" fn sigpause(mask: c_int) -> c_int {
+pub extern "C-unwind" fn sigpause(mask: c_int) -> c_int {
     sigpause_either(mask, 0)
 }
 
 /// `__xpg_sigpause`, which X/Open means by `sigpause`: the argument is a signal.
-pub extern "C" fn sigpause_xpg(signal: c_int) -> c_int {
+pub extern "C-unwind" fn sigpause_xpg(signal: c_int) -> c_int {
     sigpause_either(signal, 1)
 }
 
@@ -121,7 +129,7 @@ pub extern "C" fn sigpause_xpg(signal: c_int) -> c_int {
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn ppoll(
+pub unsafe extern "C-unwind" fn ppoll(
     fds: *mut pollfd,
     count: nfds_t,
     time: *const timespec,
@@ -138,7 +146,7 @@ pub unsafe extern "C" fn ppoll(
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn ppoll_checked(
+pub unsafe extern "C-unwind" fn ppoll_checked(
     fds: *mut pollfd,
     count: nfds_t,
     time: *const timespec,
@@ -156,7 +164,7 @@ pub unsafe extern "C" fn ppoll_checked(
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn pselect(
+pub unsafe extern "C-unwind" fn pselect(
     count: c_int,
     read: *mut fd_set,
     write: *mut fd_set,
@@ -175,7 +183,7 @@ pub unsafe extern "C" fn pselect(
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn epoll_pwait(
+pub unsafe extern "C-unwind" fn epoll_pwait(
     epoll: c_int,
     events: *mut epoll_event,
     count: c_int,
@@ -189,7 +197,7 @@ pub unsafe extern "C" fn epoll_pwait(
 ///
 /// # Safety
 /// As libc's.
-pub unsafe extern "C" fn epoll_pwait2(
+pub unsafe extern "C-unwind" fn epoll_pwait2(
     epoll: c_int,
     events: *mut epoll_event,
     count: c_int,

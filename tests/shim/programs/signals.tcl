@@ -19,8 +19,10 @@ fileevent $channel readable {
     if {[gets $channel line] < 0} { set ended [catch {close $channel} output options]
         puts "closed: $ended [lindex [dict get $options -errorcode] 0] [lrange [dict get $options -errorcode] 2 end]" } else { puts $line }
 }
-after 10 {puts timer}
+after 10 {set ticked 1}
 vwait ended
+if {![info exists ticked]} { vwait ticked }
+puts timer
 after 20 {set late 1}
 vwait late
 

@@ -4,7 +4,7 @@ pub mod compile;
 pub mod program;
 pub mod pty;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// `libsigplane_compat.so`, which cargo puts beside the tests that depend on its package.
@@ -13,6 +13,27 @@ pub fn library() -> PathBuf {
     let beside = test.with_file_name("libsigplane_compat.so");
     assert!(beside.is_file(), "cargo has put the shim at {}", beside.display());
     beside
+}
+
+/// The `sigplane` command, which cargo puts in the folder above the tests', run with these arguments.
+pub fn sigplane(arguments: &[&str]) -> Command {
+    let mut command = Command::new(command());
+    Mode::Bare.apply(&mut command);
+    command.args(arguments).env("SIGPLANE_LIBRARY", library());
+    command
+}
+
+/// Where it is.
+pub fn command() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let folder = test.parent().and_then(Path::parent).expect("two directories above a test");
+    let path = folder.join("sigplane");
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo test --workspace`, or build it with `cargo build -p sigplane-compat`",
+        path.display()
+    );
+    path
 }
 
 /// How a program is run.

@@ -22,6 +22,12 @@ pub struct Terminal {
 impl Terminal {
     /// Starts the command as the leader of a session, in this mode.
     pub fn start(mode: Mode, mut command: Command) -> Self {
+        mode.apply(&mut command);
+        Self::start_as_it_is(command)
+    }
+
+    /// Starts it with the environment that the command has.
+    pub fn start_as_it_is(mut command: Command) -> Self {
         let (mut master, mut slave) = (0, 0);
         let (name, settings, size) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
         // SAFETY: two valid places for descriptors; the rest is left to the system.
@@ -35,7 +41,6 @@ impl Terminal {
             // SAFETY: no memory is passed.
             unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
         }
-        mode.apply(&mut command);
         let own = || slave.try_clone().expect("a descriptor");
         command.stdin(own()).stdout(own()).stderr(own());
         let lead = || {

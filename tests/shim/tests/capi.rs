@@ -7,7 +7,7 @@
 
 use sigplane_tests::{Exit, Running, Suite};
 use sigplane_tests_shim::library;
-use sigplane_tests_shim::program::Scratch;
+use sigplane_tests_shim::program::{Scratch, find_or_skip};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -204,6 +204,9 @@ fn deferral_is_inline() {
 
 // `make install` puts the parts where pkg-config says they are, and what is compiled with that runs.
 fn installed() {
+    for tool in ["make", "pkg-config"] {
+        find_or_skip(tool);
+    }
     let scratch = Scratch::new("capi-install");
     let command = scratch.path().join("sigplane");
     // The command itself has tests of its own; here it is a file.

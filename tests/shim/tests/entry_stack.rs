@@ -72,7 +72,8 @@ fn on_a_small_stack() {
     let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
     let size = DEPTH * (least + MORE) + 1024;
     let guard = 4096;
-    let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let (rights, kind) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     let length = (size + guard).next_multiple_of(4096);
     // SAFETY: a new mapping.
     let map = unsafe { libc::mmap(std::ptr::null_mut(), length, rights, kind, -1, 0) };

@@ -47,9 +47,23 @@ fn handlers_set_early() {
     }
 }
 
+/// Who has opened it and closes it has it stay.
+fn stays_loaded() {
+    let scratch = Scratch::new("unload");
+    let options = ["-pthread", "-ldl"];
+    let program = compile::c("preload/unload.c", scratch.path().join("unload"), &options);
+    let mut command = Command::new(program);
+    command.arg(sigplane_tests_shim::library());
+    assert_eq!(observe(Mode::Bare, command), "closed: 0\nseen: 1\nCode(0)\n");
+}
+
 fn main() {
     Suite {
-        tests: &[("says_nothing", says_nothing), ("handlers_set_early", handlers_set_early)],
+        tests: &[
+            ("says_nothing", says_nothing),
+            ("handlers_set_early", handlers_set_early),
+            ("stays_loaded", stays_loaded),
+        ],
         victims: &[],
     }
     .main()

@@ -7,9 +7,10 @@
 //! subscriber comes first and sees only its own faults, Java's handler second (HotSpot asks for that, in the
 //! way it asks OpenJDK's libjsig), and what is nobody's reaches the reporter, whoever came when.
 
+use serde_json::Value;
 use sigplane_tests::{Exit, Running, Suite, output_of, skip};
 use sigplane_tests_shim::program::{Scratch, find_or_skip};
-use sigplane_tests_shim::{Mode, compile};
+use sigplane_tests_shim::{Mode, compile, sigplane};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -148,6 +149,102 @@ fn object_of(behind: &str, maps: &str) -> String {
     line.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
+/// `sigplane table` of the live process names all three and who installed each, in every order of installation:
+/// Java's handler for faults first, the reporter's behind it, the subscriber, and whose dump SIGQUIT prints.
+fn the_command_shows_them() {
+    let three = Three::new();
+    let vm = std::fs::read(&three.vm).expect("libjvm.so can be read");
+    // Local functions have names if the object was not stripped of them.
+    let is_named = vm.windows(17).any(|bytes| bytes == b"javaSignalHandler");
+    for mode in UNDER_THE_SHIM {
+        for order in ORDERS {
+            let mut child = Running::start(three.command(mode, order, "sw"));
+            while child.line().unwrap_or_else(|| panic!("{order}")) != SUBSCRIBER.trim_end() {}
+            let pid = child.pid().to_string();
+            let (exit, json) = output_of(sigplane(&["table", "--json", &pid]));
+            assert_eq!(exit, Exit::Code(0), "{json}");
+            let table: Value = serde_json::from_str(&json).expect("JSON");
+            let (exit, text) = output_of(sigplane(&["table", &pid]));
+            assert_eq!(exit, Exit::Code(0), "{text}");
+            child.tell("");
+            assert_eq!(child.wait(), Exit::Code(0), "{mode:?} {order}");
+
+            assert_eq!(table["under_shim"], true, "{table:#}");
+            let signals = table["signals"].as_array().expect("a list");
+            let signal = |name: &str| signals.iter().find(|one| one["signal"] == name);
+            let segv = signal("SIGSEGV").expect("a row");
+            let who = |at: &str| {
+                let at = segv[at].as_u64().unwrap_or_else(|| panic!("{mode:?} {order}: {segv:#}"));
+                let owner = &segv["owners"][at as usize];
+                let (handler, by) = (&owner["handler"]["function"], &owner["installed_by"]);
+                [
+                    file(handler),
+                    function(handler),
+                    file(by),
+                    function(by),
+                    owner["call"].to_string(),
+                ]
+            };
+            let [java, handler, by, ..] = who("first");
+            assert_eq!((&*java, &*by), ("libjvm.so", "libjvm.so"), "{mode:?} {order}: {segv:#}");
+            assert!(!is_named || handler == "javaSignalHandler", "{mode:?} {order}: {segv:#}");
+            let reporter =
+                ["reporter.so", "report", "reporter.so", "reporter_install", "\"sigaction\""];
+            assert_eq!(who("current"), reporter, "{mode:?} {order}: {segv:#}");
+            let subscriber = &table["subscribers"][0];
+            assert_eq!(subscriber["name"], "subscriber.so counted", "{mode:?} {order}: {table:#}");
+            assert_eq!(subscriber["signals"], serde_json::json!(["SIGQUIT"]));
+            let quit = &signal("SIGQUIT").expect("a row")["owners"][0];
+            assert_eq!(
+                file(&quit["handler"]["function"]),
+                "libjvm.so",
+                "{mode:?} {order}: {quit:#}"
+            );
+            // As it is read: a row, and what is behind it.
+            let rows: Vec<_> = text.lines().collect();
+            let row = rows.iter().position(|row| row.contains("│ SIGSEGV ")).expect("a row");
+            let [first, then] = [rows[row], rows[row + 1]];
+            assert!(first.matches("libjvm.so").count() == 2, "{mode:?} {order}:\n{text}");
+            let parts = ["then", "reporter.so report ", "reporter.so reporter_install"];
+            assert!(parts.iter().all(|part| then.contains(part)), "{mode:?} {order}:\n{text}");
+            let quit = rows.iter().find(|row| row.contains("│ SIGQUIT ")).expect("a row");
+            assert!(
+                quit.contains("[subscriber.so counted] libjvm.so"),
+                "{mode:?} {order}:\n{text}"
+            );
+        }
+    }
+}
+
+/// Without the shim the command tells what `/proc` does: that SIGSEGV is caught, and not by whom.
+fn the_command_without_the_shim() {
+    let three = Three::new();
+    let mut child = Running::start(three.command(Mode::Bare, "jrs", "w"));
+    while child.line().expect("it installs them") != "subscriber: its own handlers" {}
+    let (exit, json) = output_of(sigplane(&["table", "--json", &child.pid().to_string()]));
+    assert_eq!(exit, Exit::Code(0), "{json}");
+    child.tell("");
+    assert_eq!(child.wait(), Exit::Code(0));
+    let table: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(
+        (&table["under_shim"], &table["signals"]),
+        (&false.into(), &Value::Null),
+        "{table:#}"
+    );
+    let caught = table["caught"].as_array().expect("a list");
+    assert!(caught.contains(&"SIGSEGV".into()) && !json.contains("libjvm.so"), "{table:#}");
+}
+
+/// The file name of a place's object.
+fn file(place: &Value) -> String {
+    place["object"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// A place's function.
+fn function(place: &Value) -> String {
+    place["symbol"].as_str().unwrap_or_default().to_owned()
+}
+
 /// The same three without the shim, where the subscriber has handlers of its own: alone, each works; together,
 /// in no order do all. Who came last has the signal, and Java asks at most the one before it.
 fn without_the_shim_they_clash() {
@@ -173,6 +270,8 @@ fn main() {
             ("all_work_in_every_order", all_work_in_every_order),
             ("a_signal_reaches_both", a_signal_reaches_both),
             ("the_table_shows_them", the_table_shows_them),
+            ("the_command_shows_them", the_command_shows_them),
+            ("the_command_without_the_shim", the_command_without_the_shim),
             ("without_the_shim_they_clash", without_the_shim_they_clash),
         ],
         victims: &[],

@@ -39,6 +39,15 @@ fn at_the_return() {
     assert_eq!(model, good);
 }
 
+/// Children by `clone` that share memory but not actions change nothing of their parent's.
+fn by_clone() {
+    let scratch = Scratch::new("clones");
+    let program = compile::c("vfork_storm/clones.c", scratch.path().join("clones"), &[]);
+    let model = alike(|mode| observe(mode, Command::new(&program)));
+    let good = |status| format!("child: 1, status {status}; parent: unchanged\nthen: default\n");
+    assert_eq!(model, good("0x300").repeat(2) + &good("0x400").repeat(2) + "Code(0)\n");
+}
+
 /// CPython's subprocess, on two threads, with and without `restore_signals`, under a storm.
 fn cpython_subprocess() {
     let python = find("python3").unwrap_or_else(|| find_or_skip("python"));
@@ -86,6 +95,7 @@ fn main() {
             ("loaded", loaded),
             ("c_program", c_program),
             ("at_the_return", at_the_return),
+            ("by_clone", by_clone),
             ("cpython_subprocess", cpython_subprocess),
             ("shell", shell),
         ],

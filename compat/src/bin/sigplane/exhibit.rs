@@ -102,6 +102,9 @@ fn look_at(pid: i32, at: u64) -> Result<Option<Seen>> {
             text(pid, address.load(Relaxed) as u64, length.load(Relaxed))
         };
         let location = format!("{}:{}", text(&row.file, &row.file_length)?, row.line.load(Relaxed));
+        // From C there is no line of the caller's.
+        let is_from_c = location.contains("compat/src/capi/");
+        let location = if is_from_c { "C".to_owned() } else { location };
         let name = text(&row.name, &row.name_length)?;
         let tally = row.tally.load(Relaxed) as u64;
         let count = |at: usize| {

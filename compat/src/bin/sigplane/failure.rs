@@ -44,12 +44,13 @@ impl fmt::Display for Failure {
                 "process {pid} is under the shim, but its memory may not be read ({source})\n  \
                  what to do: run this as the same user, or with CAP_SYS_PTRACE; where \
                  kernel.yama.ptrace_scope is 1, as root; or use `sigplane run --report`, which needs \
-                 no permission\n  what can be seen without: `sigplane table --proc {pid}`"
+                 no permission\n  what can be seen without: `sigplane table --proc {pid}`, `sigplane top --proc {pid}`"
             ),
             Self::OtherVersion { pid, version } => write!(
                 f,
-                "the library in process {pid} keeps its journal in version {version}, this command \
-                 reads version {}\n  what to do: use the `sigplane` that was installed with that library",
+                "the library in process {pid} is of another build (its journal has version {version}, this \
+                 command reads version {})\n  what to do: use the `sigplane` that was installed with that \
+                 library",
                 sigplane_compat::journal::layout::VERSION
             ),
             Self::NoLibrary(places) => {

@@ -1,88 +1,17 @@
 //! A journal in words: owners and changes with the names of objects and functions.
 
+use crate::change::{ChangeView, Event};
 use crate::names;
+use crate::place::{Handler, Objects, Place};
+use crate::remote;
 use crate::symbols::Symbols;
 use serde::Serialize;
-use sigplane_compat::journal::layout::{
-    CHANGES, Call, Change, Journal, NONE, OWNERS, Object, Owner, PATH,
-};
+use sigplane_compat::journal::Call;
+use sigplane_compat::journal::layout::{CHANGES, Journal, Owner, mode};
+use sigplane_compat::journal::read::{Read, Record};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicU8, fence};
-
-/// An address of code.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-pub struct Place {
-    /// As the process has it.
-    #[serde(serialize_with = "hexadecimal")]
-    pub address: u64,
-    /// Path of the object that it is in.
-    pub object: Option<PathBuf>,
-    /// Of the address in that file, as its symbols count.
-    pub offset: Option<u64>,
-    /// The function.
-    pub symbol: Option<String>,
-    /// Distance from the function's start.
-    pub distance: Option<u64>,
-}
-
-fn hexadecimal<S: serde::Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{value:#x}"))
-}
-
-impl Place {
-    /// The object's file name: `libjvm.so`.
-    pub fn object_name(&self) -> String {
-        match self.object.as_ref().and_then(|path| path.file_name()) {
-            Some(name) => name.to_string_lossy().into_owned(),
-            None => "code of no file".to_owned(),
-        }
-    }
-
-    /// `handler+0x12`, or the offset in the object.
-    pub fn function(&self) -> String {
-        match (&self.symbol, self.distance, self.offset) {
-            (Some(symbol), Some(0), _) => symbol.clone(),
-            (Some(symbol), Some(distance), _) => format!("{symbol}+{distance:#x}"),
-            (_, _, Some(offset)) => format!("+{offset:#x}"),
-            _ => format!("{:#x}", self.address),
-        }
-    }
-
-    /// Both, as a table shows them.
-    pub fn brief(&self) -> String {
-        format!("{} {}", self.object_name(), self.function())
-    }
-}
-
-/// What an action does.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Handler {
-    Default,
-    Ignored,
-    Function(Place),
-}
-
-impl Handler {
-    pub fn place(&self) -> Option<&Place> {
-        match self {
-            Self::Function(place) => Some(place),
-            _ => None,
-        }
-    }
-
-    pub fn brief(&self) -> String {
-        match self {
-            Self::Default => "default".to_owned(),
-            Self::Ignored => "ignored".to_owned(),
-            Self::Function(place) => place.brief(),
-        }
-    }
-}
 
 /// A handler that somebody set.
 #[derive(Clone, Debug, Serialize)]
@@ -106,37 +35,25 @@ pub struct SignalView {
     pub signal: String,
     /// Index into `owners`.
     pub current: Option<usize>,
+    /// Index of one that is entered first and stays, whoever sets another: a Java VM's.
+    pub first: Option<usize>,
     pub owners: Vec<OwnerView>,
     /// Changes for which there was no place.
     pub crowded: u32,
 }
 
 impl SignalView {
-    pub fn present(&self) -> Option<&OwnerView> {
-        self.owners.get(self.current?)
+    /// Those who have the signal, in the order in which they are entered.
+    pub fn in_effect(&self) -> impl Iterator<Item = &OwnerView> {
+        let behind = self.current.filter(|_| self.current != self.first);
+        self.first.into_iter().chain(behind).filter_map(|at| self.owners.get(at))
     }
-}
 
-/// One record of the ring.
-#[derive(Clone, Debug, Serialize)]
-pub struct ChangeView {
-    pub sequence: u64,
-    pub event: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub signal: String,
-    #[serde(skip)]
-    pub number: i32,
-    pub nanoseconds: u64,
-    pub process: u32,
-    pub thread: u32,
-    pub call: &'static str,
-    pub by: Place,
-    pub old: Handler,
-    pub new: Handler,
-    pub flags: String,
-    pub mask: String,
-    #[serde(skip)]
-    pub raw_flags: u64,
+    /// Those who had it.
+    pub fn former(&self) -> impl Iterator<Item = &OwnerView> {
+        let has_it = |at: usize| [self.current, self.first].contains(&Some(at));
+        self.owners.iter().enumerate().filter(move |(at, _)| !has_it(*at)).map(|(_, owner)| owner)
+    }
 }
 
 /// All of a journal.
@@ -148,6 +65,10 @@ pub struct History {
     pub changes: Vec<ChangeView>,
     /// Changes that the ring no longer has, or never had.
     pub missing: u64,
+    /// How many instances the kernel did not queue, by signal.
+    pub refused: BTreeMap<i32, u64>,
+    /// The process has left this journal for another reporter's.
+    pub left: bool,
 }
 
 /// Reads journals; remembers what files hold.
@@ -156,51 +77,51 @@ pub struct Reader {
     symbols: Symbols,
 }
 
-struct Objects {
-    executable: PathBuf,
-    list: Vec<Option<(PathBuf, u64)>>,
-    started: u64,
-}
-
 impl Reader {
+    /// For the journal of a process whose files are to be seen as it sees them.
+    pub fn of(pid: i32) -> Self {
+        Self { symbols: Symbols::of(pid) }
+    }
+
+    /// A callback that a C program has not named, and that the library names by its place: `libfoo.so+0x1159`.
+    pub fn callback(&mut self, pid: i32, name: &str) -> Option<String> {
+        let (object, offset) = name.rsplit_once("+0x")?;
+        let offset = u64::from_str_radix(offset, 16).ok()?;
+        let path = remote::file_of(pid, object)?;
+        let (function, _) = self.symbols.function(&path, offset)?;
+        Some(format!("{object} {function}"))
+    }
+
     /// What a journal tells now.
     pub fn history(&mut self, journal: &Journal) -> History {
-        let objects = objects(journal);
+        let objects = Objects::of(journal);
         let mut signals = BTreeMap::new();
         for (number, owners) in journal.owners.iter().enumerate() {
             let current = owners.current.load(Acquire);
-            let list = owners.list.iter().filter(|owner| owner.state.load(Acquire) == 2);
-            let list: Vec<_> = list.map(|owner| self.owner(&objects, owner)).collect();
+            let complete = |place: &(u32, &Owner)| place.1.state.load(Acquire) == 2;
+            // Their places, plus 1: one that was never completed leaves a hole.
+            let (places, list): (Vec<_>, Vec<_>) = ((1..).zip(&owners.list))
+                .filter(complete)
+                .map(|(place, owner)| (place, self.owner(&objects, owner)))
+                .unzip();
             let crowded = owners.crowded.load(Relaxed);
             if !list.is_empty() || crowded > 0 {
-                let current = (current as usize).checked_sub(1).filter(|&at| at < OWNERS);
+                let index = |wanted| places.iter().position(|&place: &u32| place == wanted);
                 let signal = names::signal(number as i32);
-                let view = SignalView { signal, current, owners: list, crowded };
+                let (current, first) = (index(current), index(owners.first.load(Relaxed)));
+                let view = SignalView { signal, current, first, owners: list, crowded };
                 signals.insert(number as i32, view);
             }
         }
-        let (changes, missing) = self.changes(journal, 0);
-        // A signal whose owner found no place has it in the ring.
-        for (number, view) in &mut signals {
-            let crowded = view.current.is_none() && view.crowded > 0;
-            let last = changes.iter().rev().find(|c| c.number == *number && c.event == "changed");
-            if let (true, Some(last)) = (crowded, last) {
-                view.current = Some(view.owners.len());
-                view.owners.push(OwnerView {
-                    handler: last.new.clone(),
-                    installed_by: last.by.clone(),
-                    call: last.call,
-                    nanoseconds: last.nanoseconds,
-                    thread: last.thread,
-                    times: 1,
-                    flags: last.flags.clone(),
-                    mask: last.mask.clone(),
-                    raw_flags: last.raw_flags,
-                });
-            }
-        }
+        let (changes, missing) = self.changes(&objects, journal);
+        signals.iter_mut().for_each(|(number, view)| crowded(*number, view, &changes));
+        let refused = journal.refused.iter().zip(0..).filter_map(|(count, number)| {
+            Some((number, count.load(Relaxed))).filter(|(_, count)| *count > 0)
+        });
         History {
             pid: journal.pid.load(Relaxed),
+            refused: refused.collect(),
+            left: journal.mode.load(Relaxed) & mode::LEFT != 0,
             executable: objects.executable,
             signals,
             changes,
@@ -208,35 +129,27 @@ impl Reader {
         }
     }
 
-    /// The changes from the one numbered `from` on, and how many of these are not there any more.
-    pub fn changes(&mut self, journal: &Journal, from: u64) -> (Vec<ChangeView>, u64) {
-        let objects = objects(journal);
+    /// The changes that are there, and how many are not there any more.
+    fn changes(&mut self, objects: &Objects, journal: &Journal) -> (Vec<ChangeView>, u64) {
         let next = journal.next.load(Acquire);
-        let first = from.max(next.saturating_sub(CHANGES as u64));
-        let mut missing = first - from;
-        let mut changes = Vec::new();
-        for sequence in first..next {
-            let place = &journal.ring[sequence as usize % CHANGES];
-            let stamp = place.stamp.load(Acquire);
-            let change =
-                (stamp == sequence * 2 + 2).then(|| self.change(&objects, sequence, place));
-            // ORDERING: the stamp is read again behind everything; see `Change::stamp`.
-            fence(Acquire);
-            match change {
-                Some(change) if place.stamp.load(Relaxed) == stamp => changes.push(change),
-                _ => missing += 1,
-            }
-        }
+        let first = next.saturating_sub(CHANGES as u64);
+        let complete = (first..next).filter_map(|sequence| match journal.read(sequence) {
+            Read::Complete(record) => Some(self.change(objects, &record)),
+            Read::Unfinished | Read::Gone => None,
+        });
+        let changes: Vec<_> = complete.collect();
+        let missing = next - changes.len() as u64;
         (changes, missing)
     }
 
     fn owner(&mut self, objects: &Objects, owner: &Owner) -> OwnerView {
+        let symbols = &mut self.symbols;
         let flags = owner.flags.load(Relaxed);
         let handler = owner.handler.load(Relaxed);
         let caller = owner.caller.load(Relaxed);
         OwnerView {
-            handler: self.handler(objects, handler, owner.handler_object.load(Relaxed)),
-            installed_by: self.place(objects, caller, owner.caller_object.load(Relaxed)),
+            handler: objects.handler(symbols, handler, owner.handler_object.load(Relaxed)),
+            installed_by: objects.place(symbols, caller, owner.caller_object.load(Relaxed)),
             call: Call::name(owner.call.load(Relaxed)),
             nanoseconds: owner.time.load(Relaxed).saturating_sub(objects.started),
             thread: owner.tid.load(Relaxed),
@@ -247,78 +160,30 @@ impl Reader {
         }
     }
 
-    fn change(&mut self, objects: &Objects, sequence: u64, change: &Change) -> ChangeView {
-        let number = i32::from(change.signal.load(Relaxed));
-        let flags = change.new_flags.load(Relaxed);
-        let mask = change.new_mask.load(Relaxed);
-        let (old, new) = (change.old_handler.load(Relaxed), change.new_handler.load(Relaxed));
-        let caller = change.caller.load(Relaxed);
-        ChangeView {
-            sequence,
-            event: event(change.kind.load(Relaxed)),
-            signal: if number == 0 { String::new() } else { names::signal(number) },
-            number,
-            nanoseconds: change.time.load(Relaxed).saturating_sub(objects.started),
-            process: change.pid.load(Relaxed),
-            thread: change.tid.load(Relaxed),
-            call: Call::name(change.call.load(Relaxed).into()),
-            by: self.place(objects, caller, change.caller_object.load(Relaxed)),
-            old: self.handler(objects, old, change.old_object.load(Relaxed)),
-            new: self.handler(objects, new, change.new_object.load(Relaxed)),
-            flags: names::flags(flags),
-            mask: names::mask(mask),
-            raw_flags: flags,
-        }
-    }
-
-    fn handler(&mut self, objects: &Objects, address: u64, object: u32) -> Handler {
-        match address {
-            0 => Handler::Default,
-            1 => Handler::Ignored,
-            _ => Handler::Function(self.place(objects, address, object)),
-        }
-    }
-
-    fn place(&mut self, objects: &Objects, address: u64, object: u32) -> Place {
-        let known = if object == NONE { None } else { objects.list.get(object as usize) };
-        let Some(Some((path, bias))) = known else {
-            return Place { address, object: None, offset: None, symbol: None, distance: None };
-        };
-        let offset = address.wrapping_sub(*bias);
-        let (symbol, distance) = self.symbols.function(path, offset).unzip();
-        Place { address, object: Some(path.clone()), offset: Some(offset), symbol, distance }
+    /// One record in words.
+    pub fn change(&mut self, objects: &Objects, record: &Record) -> ChangeView {
+        ChangeView::of(record, objects, &mut self.symbols)
     }
 }
 
-fn event(kind: u8) -> &'static str {
-    match kind {
-        1 => "changed",
-        2 => "started",
-        3 => "taken over",
-        4 => "lost",
-        5 => "fault blocked",
-        6 => "unloaded",
-        7 => "alternate stack",
-        8 => "changed in a vfork child",
-        _ => "unknown",
+/// A signal whose owner found no place has it in the ring.
+fn crowded(number: i32, view: &mut SignalView, changes: &[ChangeView]) {
+    let of_this = |change: &&ChangeView| change.number == number && change.event == Event::Changed;
+    if view.current.is_some() || view.first.is_some() || view.crowded == 0 {
+        return;
     }
-}
-
-fn objects(journal: &Journal) -> Objects {
-    let executable = path(&journal.executable);
-    let list = journal.objects.iter().map(|object: &Object| {
-        if object.state.load(Acquire) != 2 {
-            return None;
-        }
-        let path = path(&object.path);
-        let path = if path.as_os_str().is_empty() { executable.clone() } else { path };
-        Some((path, object.bias.load(Relaxed)))
+    let Some(last) = changes.iter().rev().find(of_this) else { return };
+    let (Some(action), Some(by)) = (&last.change, &last.by) else { return };
+    view.current = Some(view.owners.len());
+    view.owners.push(OwnerView {
+        handler: action.new.clone(),
+        installed_by: by.clone(),
+        call: action.call,
+        nanoseconds: last.nanoseconds,
+        thread: last.thread,
+        times: 1,
+        flags: action.flags.clone(),
+        mask: action.mask.clone(),
+        raw_flags: action.raw_flags,
     });
-    Objects { list: list.collect(), started: journal.started.load(Relaxed), executable }
-}
-
-fn path(bytes: &[AtomicU8; PATH]) -> PathBuf {
-    let bytes: Vec<u8> =
-        bytes.iter().map(|byte| byte.load(Relaxed)).take_while(|&byte| byte != 0).collect();
-    PathBuf::from(OsStr::from_bytes(&bytes))
 }

@@ -9,12 +9,18 @@
 //! before the program that `run` executes could inherit them as they were.
 #![no_main]
 
+mod change;
 mod doctor;
 mod exhibit;
 mod failure;
+mod findings;
+mod followed;
 mod history;
 mod library;
+mod look;
 mod names;
+mod observer;
+mod place;
 mod remote;
 mod report;
 mod reporter;
@@ -23,6 +29,7 @@ mod status;
 mod symbols;
 mod table;
 mod top;
+mod trace;
 
 use clap::{Parser, Subcommand};
 use core::ffi::{c_char, c_int};

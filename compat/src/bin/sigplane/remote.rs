@@ -130,6 +130,14 @@ pub fn is_closed(pid: i32) -> bool {
     maps.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
+/// The path of the mapped file of this name, as the process has it.
+pub fn file_of(pid: i32, name: &str) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut paths = maps.lines().filter_map(|line| line.split_ascii_whitespace().nth(5));
+    let of_name = |path: &&str| path.rsplit('/').next() == Some(name) && path.starts_with('/');
+    paths.find(of_name).map(PathBuf::from)
+}
+
 /// The files that are mapped from their first byte on.
 fn files(pid: i32, maps: &str) -> Vec<Mapped> {
     maps.lines()

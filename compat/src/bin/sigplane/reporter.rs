@@ -1,4 +1,4 @@
-//! The process that reads along and reports, when the program has ended.
+//! The process that reads along (`observer`) and reports, when the program has ended.
 //!
 //! It is no child of the program's: made by two forks, in a session of its own, so that neither the
 //! program's `wait` nor the terminal's signals meet it. The first of the two sends no SIGCHLD, which
@@ -10,16 +10,13 @@
 //! file of that size, of which any bytes are valid, and stays until the process ends.
 #![allow(unsafe_code)]
 
-use crate::exhibit::{self, Counts};
 use crate::failure::{Failure, Result};
-use crate::history::Reader;
-use crate::remote::Remote;
+use crate::observer::Observer;
 use crate::run::Format;
-use crate::{names, report, status};
 use sigplane_compat::journal::layout::{Journal, MAGIC, VERSION, mode};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -105,20 +102,10 @@ pub fn start(wanted: Wanted) -> Result<Session> {
     close_others(&kept, standard_error);
     let _told = tell.write_all(&(std::process::id() as i32).to_ne_bytes());
     drop(tell);
-    let mut reporter = Reporter {
-        journal,
-        reader: Reader::default(),
-        seen: 0,
-        blocked: Vec::new(),
-        own: wanted.own,
-        remote: None,
-        delivered: Vec::new(),
-    };
-    let mut trace = trace.map(BufWriter::new);
-    reporter.follow(pid, &us, trace.as_mut());
+    let mut observer = Observer::new(journal, &wanted, trace);
+    observer.follow(pid, &us);
     if journal.version.load(Acquire) == VERSION {
-        reporter.trace(trace.as_mut());
-        let _written = reporter.report(&wanted, output);
+        let _written = observer.report(&wanted, output);
     }
     // SAFETY: nothing is left to be done, and what other code registered for the exit is the program's.
     unsafe { libc::_exit(0) }
@@ -177,125 +164,6 @@ fn close_others(kept: &[Option<i32>], standard_error: bool) {
         if fd > 2 && !kept.contains(&Some(fd)) {
             // SAFETY: inherited, and owned by no value here.
             unsafe { libc::close(fd) };
-        }
-    }
-}
-
-struct Reporter {
-    journal: &'static Journal,
-    reader: Reader,
-    /// The next change to be traced.
-    seen: u64,
-    /// Signals of faults that were seen blocked, and by which thread.
-    blocked: Vec<(i32, i32)>,
-    /// Whether deliveries are counted.
-    own: bool,
-    /// Where the counts are, in the program that began then.
-    remote: Option<(u64, Remote)>,
-    /// As last seen, by signal number.
-    delivered: Vec<Counts>,
-}
-
-impl Reporter {
-    /// Waits for the end of the process, and looks at the journal meanwhile.
-    fn follow(&mut self, pid: i32, process: &OwnedFd, mut trace: Option<&mut BufWriter<File>>) {
-        // The ring must not go round between two looks; without a trace only masks are looked at.
-        let pause = if trace.is_some() { 10 } else { 100 };
-        loop {
-            let mut wait =
-                libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: one structure.
-            let ended = unsafe { libc::poll(&raw mut wait, 1, pause) } > 0;
-            self.trace(trace.as_deref_mut());
-            self.look_at_masks(pid);
-            self.count(pid, trace.as_deref_mut());
-            if ended {
-                return;
-            }
-        }
-    }
-
-    fn trace(&mut self, trace: Option<&mut BufWriter<File>>) {
-        let Some(trace) = trace else { return };
-        if self.journal.pid.load(Acquire) == 0 {
-            return;
-        }
-        let next = self.journal.next.load(Acquire);
-        if next == self.seen {
-            return;
-        }
-        let (changes, missing) = self.reader.changes(self.journal, self.seen);
-        if missing > 0 {
-            let _written = writeln!(trace, "{{\"event\":\"missing\",\"changes\":{missing}}}");
-        }
-        self.seen = changes.last().map_or(next, |last| last.sequence + 1).max(next);
-        for change in changes {
-            if serde_json::to_writer(&mut *trace, &change).is_err() {
-                return;
-            }
-            let _written = trace.write_all(b"\n");
-        }
-        let _written = trace.flush();
-    }
-
-    /// Deliveries since the last look. What happens between the last look and the end is not seen: the
-    /// counts are the program's memory, and go with it.
-    fn count(&mut self, pid: i32, trace: Option<&mut BufWriter<File>>) {
-        let began = self.journal.started.load(Acquire);
-        if !self.own || began == 0 {
-            return;
-        }
-        if self.remote.is_none_or(|(of, _)| of != began) {
-            self.remote = Remote::find(pid).ok().flatten().map(|remote| (began, remote));
-            self.delivered.clear();
-        }
-        let Some((_, remote)) = self.remote else { return };
-        let Ok(Some(seen)) = exhibit::look(&remote) else { return };
-        if let Some(trace) = trace {
-            for (number, now) in seen.counts.iter().enumerate() {
-                let before = self.delivered.get(number).map_or(0, |counts| counts.delivered);
-                if now.delivered > before {
-                    let line = serde_json::json!({
-                        "event": "delivered", "signal": names::signal(number as i32),
-                        "count": now.delivered - before, "total": now.delivered,
-                    });
-                    let _written = writeln!(trace, "{line}");
-                }
-            }
-            let _written = trace.flush();
-        }
-        self.delivered = seen.counts;
-    }
-
-    fn look_at_masks(&mut self, pid: i32) {
-        const FAULTS: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
-        if self.journal.pid.load(Acquire) == 0 {
-            return;
-        }
-        for thread in status::threads(pid) {
-            for signal in FAULTS {
-                let found = (signal, thread.id);
-                let is_blocked = thread.blocked >> (signal - 1) & 1 == 1;
-                // A thread that is inside a handler blocks what the handler asked for; that is no news.
-                let is_all = thread.blocked.count_ones() > 50;
-                if is_blocked && !is_all && !self.blocked.contains(&found) {
-                    self.blocked.push(found);
-                }
-            }
-        }
-    }
-
-    fn report(&mut self, wanted: &Wanted, output: Option<File>) -> std::io::Result<()> {
-        let Some(format) = wanted.report else { return Ok(()) };
-        let history = self.reader.history(self.journal);
-        let report = report::Report::new(history, &wanted.command, &self.blocked, &self.delivered);
-        let text = match format {
-            Format::Text => report.to_string(),
-            Format::Json => serde_json::to_string_pretty(&report)? + "\n",
-        };
-        match output {
-            Some(mut file) => file.write_all(text.as_bytes()),
-            None => std::io::stderr().write_all(text.as_bytes()),
         }
     }
 }

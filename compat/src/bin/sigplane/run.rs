@@ -38,14 +38,16 @@ pub struct Run {
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text",
           require_equals = false)]
     report: Option<Format>,
-    /// Write every change of an action to FILE as it happens, one JSON object a line
+    /// Write every change of an action to FILE as it happens, one JSON object a line; what is lost is counted
+    /// there. With --own, also how often each signal was delivered since the last look, which is taken every
+    /// 10 ms: a count, and not a line for each delivery
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Where the report goes [default: standard error]
     #[arg(long, value_name = "FILE", requires = "report")]
     output: Option<PathBuf>,
     /// Have sigplane's own handler entered first for every signal that the program handles, so that
-    /// deliveries are counted; as exact, slightly slower
+    /// deliveries are counted, in the report and the trace; as exact, slightly slower
     #[arg(long)]
     own: bool,
     /// Report on the programs that it starts as well (they are under the shim in any case)

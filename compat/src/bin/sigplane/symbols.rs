@@ -1,5 +1,6 @@
 //! Which function of which file an address is in.
 
+use cpp_demangle::DemangleOptions;
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,29 +9,40 @@ use std::path::{Path, PathBuf};
 #[derive(Default)]
 pub struct Symbols {
     files: HashMap<PathBuf, Vec<Function>>,
+    /// Where the paths begin, if not here: the root of a process in a container.
+    root: Option<PathBuf>,
 }
 
 struct Function {
     start: u64,
     size: u64,
+    /// As the linker has it.
     name: String,
 }
 
 impl Symbols {
+    /// Of files as a process sees them.
+    pub fn of(pid: i32) -> Self {
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        Self { root: root.is_dir().then_some(root), ..Self::default() }
+    }
+
     /// The function at `address` of the file (load address already subtracted), and the distance.
     pub fn function(&mut self, path: &Path, address: u64) -> Option<(String, u64)> {
         if !self.files.contains_key(path) {
-            self.files.insert(path.to_owned(), read(path).unwrap_or_default());
+            let seen = self.root.as_ref().zip(path.strip_prefix("/").ok());
+            let seen = seen.and_then(|(root, rest)| read(&root.join(rest)));
+            self.files.insert(path.to_owned(), seen.or_else(|| read(path)).unwrap_or_default());
         }
         let functions = self.files.get(path)?;
         let behind = functions.partition_point(|function| function.start <= address);
-        // Several names of one function: the first one that reaches so far.
+        // Several names of one function: the shortest of those that reach so far.
         let candidates = functions[..behind].iter().rev().take(16);
         let found =
             candidates
                 .filter(|function| address < function.start + function.size.max(1))
                 .max_by_key(|function| (function.start, core::cmp::Reverse(function.name.len())))?;
-        Some((found.name.clone(), address - found.start))
+        Some((demangled(&found.name), address - found.start))
     }
 }
 
@@ -42,7 +54,7 @@ fn read(path: &Path) -> Option<Vec<Function>> {
         .chain(file.dynamic_symbols())
         .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
         .filter_map(|symbol| {
-            let name = demangled(symbol.name().ok()?);
+            let name = symbol.name().ok()?.to_owned();
             Some(Function { start: symbol.address(), size: symbol.size(), name })
         })
         .collect();
@@ -50,27 +62,16 @@ fn read(path: &Path) -> Option<Vec<Function>> {
     Some(functions)
 }
 
-/// The old Rust scheme, read well enough for a table; other names stay as they are.
+/// As the source has it, without Rust's hashes, and without C++'s parameters and results, which are longer than
+/// a table is wide. Names of C stay as they are.
 fn demangled(name: &str) -> String {
-    let plain = || name.to_owned();
-    let Some(mut rest) = name.strip_prefix("_ZN").and_then(|rest| rest.strip_suffix('E')) else {
-        return plain();
-    };
-    let mut parts = Vec::new();
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (Ok(length), after) = (rest[..digits].parse::<usize>(), &rest[digits..]) else {
-            return plain();
-        };
-        let Some(part) = after.get(..length) else { return plain() };
-        parts.push(part);
-        rest = &after[length..];
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        return format!("{rust:#}");
     }
-    let is_hash = |part: &&str| part.len() == 17 && part.starts_with('h');
-    if parts.last().is_some_and(is_hash) {
-        parts.pop();
-    }
-    parts.join("::").replace("$LT$", "<").replace("$GT$", ">").replace("$u20$", " ")
+    let options = DemangleOptions::new().no_params().no_return_type();
+    let symbol = cpp_demangle::Symbol::new(name).ok();
+    let cxx = symbol.and_then(|symbol| symbol.demangle_with_options(&options).ok());
+    cxx.unwrap_or_else(|| name.to_owned())
 }
 
 /// The load address of the file that begins at `start` in memory: what to subtract from an address.

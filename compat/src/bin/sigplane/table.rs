@@ -1,14 +1,17 @@
 //! `sigplane table`: one look at a process.
 
-use crate::exhibit::{self, Seen};
+use crate::exhibit::Seen;
 use crate::failure::Result;
+use crate::findings::{Sampled, findings};
 use crate::history::{History, Reader};
+use crate::look::Look;
+use crate::names;
 use crate::remote::{self, Remote};
-use crate::status::{self, Status};
-use crate::{names, report};
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
+use ratatui::crossterm::terminal;
 use serde_json::{Value, json};
+use std::io::IsTerminal;
 
 /// Show who owns which signal in a running process.
 ///
@@ -28,73 +31,10 @@ pub struct Show {
     proc: bool,
 }
 
-/// Everything that is known of a process at one time.
-pub struct Look {
-    pub status: Status,
-    pub threads: Vec<Status>,
-    pub history: Option<History>,
-    /// Subscriptions, where there is sigplane in the process.
-    pub seen: Option<Seen>,
-}
-
-impl Look {
-    /// Looks; `remote` as found once.
-    pub fn at(pid: i32, remote: Option<&Remote>, reader: &mut Reader) -> Result<Self> {
-        let status = status::of(pid)?;
-        let journal = remote.map(Remote::read).transpose()?.flatten();
-        let seen = remote.map(exhibit::look).transpose()?.flatten();
-        let history = journal.map(|journal| reader.history(&journal));
-        Ok(Self { status, threads: status::threads(pid), history, seen })
-    }
-
-    /// The signals that there is something to say about.
-    pub fn signals(&self) -> Vec<i32> {
-        let status = &self.status;
-        let any = self.threads.iter().fold(
-            status.caught | status.ignored | status.shared | status.pending,
-            |bits, thread| bits | thread.pending,
-        );
-        let known = |number: &i32| {
-            self.history.as_ref().is_some_and(|history| history.signals.contains_key(number))
-                || self.seen.as_ref().is_some_and(|seen| seen.subscribers(*number).count() > 0)
-        };
-        (1..=64).filter(|number| any >> (number - 1) & 1 == 1 || known(number)).collect()
-    }
-
-    /// What the kernel does with a signal.
-    pub fn kernel(&self, number: i32) -> &'static str {
-        let has = |bits: u64| bits >> (number - 1) & 1 == 1;
-        match (has(self.status.caught), has(self.status.ignored)) {
-            (true, _) => "caught",
-            (_, true) => "ignored",
-            _ => "default",
-        }
-    }
-
-    /// Who has a signal now: handler, who set it, when.
-    pub fn owner(&self, number: i32) -> [String; 4] {
-        let owner =
-            self.history.as_ref().and_then(|history| history.signals.get(&number)?.present());
-        match owner {
-            Some(owner) => [
-                owner.handler.brief(),
-                format!("{} {}()", owner.installed_by.brief(), owner.call),
-                names::seconds(owner.nanoseconds),
-                owner.flags.clone(),
-            ],
-            None if self.history.is_some() && self.kernel(number) == "ignored" => {
-                let inherited = "inherited".to_owned();
-                ["ignored".to_owned(), inherited, "-".to_owned(), "-".to_owned()]
-            }
-            None => [const { String::new() }; 4],
-        }
-    }
-}
-
 impl Show {
     pub fn run(self) -> Result<i32> {
         let remote = if self.proc { None } else { Remote::find(self.pid)? };
-        let look = Look::at(self.pid, remote.as_ref(), &mut Reader::default())?;
+        let look = Look::at(self.pid, remote.as_ref(), &mut Reader::of(self.pid))?;
         if self.json {
             println!("{:#}", as_json(&look));
         } else {
@@ -108,6 +48,12 @@ fn sheet(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_header(header.iter().copied());
+    // A file is as wide as need be.
+    if std::io::stdout().is_terminal()
+        && let Ok((width, _)) = terminal::size()
+    {
+        table.set_width(width);
+    }
     table
 }
 
@@ -183,32 +129,37 @@ fn print_subscribers(look: &Look, seen: &Seen) {
 fn print_history(look: &Look, history: &History) {
     let mut table = sheet(&["signal", "kernel", "handler", "installed by", "at", "flags"]);
     for number in look.signals() {
-        let [handler, by, at, flags] = look.owner(number);
-        table.add_row([names::signal(number), look.kernel(number).into(), handler, by, at, flags]);
+        let (mut signal, mut kernel) = (names::signal(number), look.kernel(number));
+        for [handler, by, at, flags] in look.owners(number) {
+            table.add_row([std::mem::take(&mut signal), kernel.into(), handler, by, at, flags]);
+            // Behind the first one.
+            kernel = "then";
+        }
     }
     println!("{table}");
-    for signal in history.signals.values().filter(|signal| signal.owners.len() > 1) {
-        let former = signal.owners.iter().enumerate().filter(|(at, _)| signal.current != Some(*at));
-        for (_, owner) in former {
+    for signal in history.signals.values() {
+        for owner in signal.former() {
             println!(
-                "{}: before, {} by {} at {}, {} times",
+                "{}: before, {} by {} at {}{}",
                 signal.signal,
                 owner.handler.brief(),
                 owner.installed_by.brief(),
                 names::seconds(owner.nanoseconds),
-                owner.times
+                if owner.times > 1 { format!(", {} times", owner.times) } else { String::new() }
             );
         }
     }
-    for finding in report::findings(history, &[]) {
-        println!("{} {}: {}", finding.kind, finding.signal, finding.text);
+    for finding in findings(history, &Sampled::default()) {
+        println!("{finding}");
     }
 }
 
 fn print_proc(look: &Look) {
     let mut table = sheet(&["signal", "kernel", "by default", "pending"]);
     for number in look.signals() {
-        let pending = look.status.shared >> (number - 1) & 1 == 1;
+        let threads = look.threads.iter().map(|thread| thread.pending);
+        let pending = threads.fold(look.status.shared, |all, one| all | one);
+        let pending = pending >> (number - 1) & 1 == 1;
         table.add_row([
             names::signal(number),
             look.kernel(number).into(),
@@ -262,6 +213,6 @@ fn as_json(look: &Look) -> Value {
             counted.map(|number| (names::signal(number), json!(seen.of(number)))).collect::<serde_json::Map<_, _>>()
         }),
         "signals": history.map(|history| history.signals.values().collect::<Vec<_>>()),
-        "findings": history.map(|history| report::findings(history, &[])),
+        "findings": history.map(|history| findings(history, &Sampled::default())),
     })
 }
