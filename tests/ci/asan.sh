@@ -7,8 +7,5 @@ cd "$(dirname "$0")/../.."
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=0
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan" SIGPLANE_TEST_SCALE=20
 target=x86_64-unknown-linux-gnu
-cargo test --quiet --target $target -p sigplane --lib
-for file in queues backpressure removal; do
-    [ -e "tests/tests/$file.rs" ] || continue
-    cargo test --quiet --target $target -p sigplane-tests --test "$file"
-done
+cargo test --quiet --locked --target $target -p sigplane --lib
+cargo test --quiet --locked --target $target -p sigplane-tests-variants --test queues --test backpressure --test removal

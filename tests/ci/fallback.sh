@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg sigplane_no_membarrier --cfg sigplane_small"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/fallback"
-cargo test -p sigplane-tests --locked --test removal --test queues
+cargo test -p sigplane-tests-variants --locked --test removal --test queues

@@ -7,6 +7,7 @@
 //! its own whose end the test looks at.
 
 mod child;
+pub mod core_dump;
 mod dice;
 pub mod examples;
 pub mod mask;

@@ -5,16 +5,14 @@
 //!
 //! Every victim has an alarm: a loop would be the end by SIGALRM.
 
-#[path = "fault_nesting/dump.rs"]
-mod dump;
 #[path = "fault_nesting/small.rs"]
 mod small;
 
-use dump::Cores;
 use sigplane::fault::{self, CodeRanges, FaultContext, Region};
 use sigplane::{Signal, SignalSet, Verdict, subscribe};
+use sigplane_tests::core_dump::{Cores, allow};
 use sigplane_tests::observer::say;
-use sigplane_tests::{Exit, Suite, eventually, quick};
+use sigplane_tests::{Exit, Suite, eventually, quick, victim};
 use std::arch::{asm, global_asm};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -61,7 +59,7 @@ fn fault_again(how: usize) {
 
 /// Prepares a victim: its core dump, its alarm, and the default behind sigplane.
 fn victim_starts() {
-    dump::allow();
+    allow();
     // SAFETY: a system call.
     unsafe { libc::alarm(100) };
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
@@ -120,7 +118,7 @@ fn bad_hook(how: usize) -> fault::LastChance {
 
 // Each handler faults, alone and all of them, and the end is that of the original fault.
 fn handlers_that_fault() {
-    let cores = Cores::new();
+    let cores = Cores::new_or_skip();
     let each: [(&str, &[&str]); 5] = [
         ("in_a_region", &["region"]),
         ("in_a_code_range", &["code"]),
@@ -129,10 +127,11 @@ fn handlers_that_fault() {
         ("in_all", &["code", "region", "entry", "hook"]),
     ];
     for (name, asked) in each {
-        let (exit, lines, dump) = cores.dump(name);
+        let (exit, output, dump) = cores.dump(victim(name), |_| ());
+        let lines: Vec<_> = output.lines().collect();
         assert_eq!(exit, Exit::Signal { number: libc::SIGSEGV, core: true }, "{name}: {lines:?}");
         assert_eq!(lines[1..], *asked, "{name}");
-        dump.is_of(&lines[0], libc::SIGSEGV, 1);
+        dump.is_of(lines[0], libc::SIGSEGV, 1);
     }
 }
 
@@ -168,10 +167,11 @@ fn in_all() {
 
 // A fixup's landing is ordinary code again: its fault is one of its own, and the end.
 fn in_a_landing() {
-    let cores = Cores::new();
-    let (exit, lines, dump) = cores.dump("lands_badly");
+    let cores = Cores::new_or_skip();
+    let (exit, output, dump) = cores.dump(victim("lands_badly"), |_| ());
+    let lines: Vec<_> = output.lines().collect();
     assert_eq!(exit, Exit::Signal { number: libc::SIGSEGV, core: true }, "{lines:?}");
-    dump.is_of(&lines[0], libc::SIGSEGV, 1);
+    dump.is_of(lines[0], libc::SIGSEGV, 1);
     // And one whose landing has a fixup too goes on there.
     victim_starts();
     let result: usize;
@@ -303,10 +303,11 @@ fn guards_in_handlers() {
 
 // A plain fault on the dispatcher's thread, in a subscriber's closure: the default, and the process ends.
 fn on_the_dispatcher() {
-    let cores = Cores::new();
-    let (exit, lines, dump) = cores.dump("dispatched");
+    let cores = Cores::new_or_skip();
+    let (exit, output, dump) = cores.dump(victim("dispatched"), |_| ());
+    let lines: Vec<_> = output.lines().collect();
     assert_eq!(exit, Exit::Signal { number: libc::SIGSEGV, core: true }, "{lines:?}");
-    dump.is_of(&lines[0], libc::SIGSEGV, 1);
+    dump.is_of(lines[0], libc::SIGSEGV, 1);
 }
 
 fn dispatched() {
@@ -326,11 +327,12 @@ fn dispatched() {
 // A handler that somebody else installed, for a signal of faults, on top of which a fault happens: it is not
 // asked again, and the end is the second one's.
 fn in_a_foreign_handler() {
-    let cores = Cores::new();
-    let (exit, lines, dump) = cores.dump("foreign");
+    let cores = Cores::new_or_skip();
+    let (exit, output, dump) = cores.dump(victim("foreign"), |_| ());
+    let lines: Vec<_> = output.lines().collect();
     assert_eq!(exit, Exit::Signal { number: libc::SIGSEGV, core: true }, "{lines:?}");
     assert_eq!(lines[1..], ["recovered", "foreign"]);
-    dump.is_of(&lines[0], libc::SIGSEGV, 1);
+    dump.is_of(lines[0], libc::SIGSEGV, 1);
 }
 
 fn foreign() {

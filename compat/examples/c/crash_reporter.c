@@ -68,8 +68,13 @@ int main(int argc, char **argv)
     const struct rlimit no_core = {0, 0};
     sigplane_last_chance hook;
     sigplane_fault fault;
+    const char *how = argc == 2 ? argv[1] : "";
     int error;
 
+    if (strcmp(how, "segv") && strcmp(how, "abort") && strcmp(how, "term") && strcmp(how, "handled")) {
+        fprintf(stderr, "usage: %s segv|abort|term|handled\n", argv[0]);
+        return 2;
+    }
     setrlimit(RLIMIT_CORE, &no_core);
     error = sigplane_last_chance_add(SIGPLANE_SET_FAULTS | SIGPLANE_SIGNAL(SIGABRT) | SIGPLANE_SIGNAL(SIGTERM),
                                      NULL, crashed, &report_to, &hook);
@@ -77,18 +82,17 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", sigplane_strerror(error));
         return 1;
     }
-    if (argc != 2)
-        return 2;
-    if (strcmp(argv[1], "segv") == 0)
+    if (strcmp(how, "segv") == 0)
         touch((void *)(uintptr_t)0xdead0);
-    else if (strcmp(argv[1], "abort") == 0)
+    else if (strcmp(how, "abort") == 0)
         abort();
-    else if (strcmp(argv[1], "term") == 0)
+    else if (strcmp(how, "term") == 0)
         raise(SIGTERM);
-    else if (strcmp(argv[1], "handled") == 0) {
+    else {
         error = sigplane_guarded(touch, (void *)(uintptr_t)0xdead0, &fault);
         say(report_to, error == SIGPLANE_E_FAULT ? "a fault, and no crash\n" : "no fault?\n");
         return sigplane_last_chance_remove(hook);
     }
+    fprintf(stderr, "still alive\n");
     return 3;
 }

@@ -1,28 +1,15 @@
 //! Registered actions among sigplane's subscriptions, handlers put in behind their back, and forks. Issue
 //! "What to build", "signal-hook-registry, both ways": users move onto sigplane's table.
 
-use signal_hook_registry::{SigId, register, unregister};
+#[path = "counting.rs"]
+mod counting;
+
+use counting::{calls, count, counts};
+use signal_hook_registry::unregister;
 use sigplane::send::{raise, to_process};
 use sigplane::{Removal, Signal, subscribe, table};
 use sigplane_tests::Suite;
 use sigplane_tests::raw::{self, install};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-
-fn counts(signal: i32) -> SigId {
-    // SAFETY: changes an atomic.
-    let registered = unsafe {
-        register(signal, || {
-            CALLS.fetch_add(1, SeqCst);
-        })
-    };
-    registered.unwrap()
-}
-
-fn calls() -> usize {
-    CALLS.swap(0, SeqCst)
-}
 
 // A subscription and an action of the same signal both see it; the table shows both, and for the action the
 // line that registered it.
@@ -48,7 +35,7 @@ fn shares_the_table() {
 }
 
 extern "C" fn takes(_: i32) {
-    CALLS.fetch_add(100, SeqCst);
+    count(100);
 }
 
 // Somebody puts a handler over ours and does not chain: it has the signal, until the next registration, which

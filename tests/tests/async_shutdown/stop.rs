@@ -5,7 +5,7 @@ use sigplane::process::take_default;
 use sigplane::send::{self, Value};
 use sigplane::{Event, Signal, Verdict, subscribe};
 use sigplane_tests::observer::say;
-use sigplane_tests::{Exit, Running, mask, raw, skip, victim};
+use sigplane_tests::{Exit, Running, core_dump, mask, raw, skip, victim};
 use std::os::unix::process::CommandExt;
 use std::ptr;
 
@@ -80,12 +80,8 @@ pub fn default_kills() {
 }
 
 pub fn default_dumps_core() {
-    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid.
-    unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit) };
-    if !pattern.starts_with("core") || limit.rlim_max < 1 << 30 {
-        skip("core dumps do not go to the working directory");
+    if let Some(reason) = core_dump::unavailable() {
+        skip(&reason);
     }
     for how in ["inbox", "handler"] {
         let mut child = start(how, Signal::QUIT);

@@ -2,7 +2,7 @@
 //! process ends as it would have without, with its core dump.
 
 use sigplane_tests::examples::example;
-use sigplane_tests::{Exit, Running};
+use sigplane_tests::{Exit, Running, core_dump};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
@@ -21,7 +21,12 @@ impl Reports {
         let directory = self.0.to_str().expect("a plain path");
         let mut command = example("crash_report", &["--directory", directory]);
         command.args(arguments).current_dir(&self.0);
-        unsafe { command.pre_exec(allow_core) };
+        unsafe {
+            command.pre_exec(|| {
+                core_dump::allow();
+                Ok(())
+            })
+        };
         let (exit, _) = Running::start(command).finish();
         let files = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         let reports = files.filter(|file| file.extension().is_some_and(|it| it == "txt"));
@@ -32,23 +37,6 @@ impl Reports {
         };
         (exit, reports.map(take).collect())
     }
-}
-
-/// As large a core dump as may be. Runs between fork and exec.
-fn allow_core() -> std::io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit) };
-    limit.rlim_cur = limit.rlim_max;
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) };
-    Ok(())
-}
-
-/// Whether a process that dies may leave a core dump in its working directory.
-fn cores_are_left() -> bool {
-    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit) };
-    pattern.starts_with("core") && limit.rlim_max > 1 << 30
 }
 
 impl Drop for Reports {
@@ -88,7 +76,7 @@ pub fn reports() {
         let (exit, texts) = reports.of(&["--crash", crash]);
         let [text] = &texts[..] else { panic!("{crash}: {exit:?}, {} reports", texts.len()) };
         assert_eq!(exit.signal(), Some(signal), "{crash}: {exit:?}\n{text}");
-        if cores_are_left() {
+        if core_dump::unavailable().is_none() {
             assert_eq!(exit, Exit::Signal { number: signal, core: true }, "{crash}");
         }
         for what in said {

@@ -1,9 +1,9 @@
 //! Alternate stacks that are too small, and other places where a fault could go on for ever.
 
-use super::dump::Cores;
 use super::{crash, recurse, victim_starts};
 use sigplane::fault::{self, CodeRanges, Region};
 use sigplane::{FaultKind, Signal, SignalSet, Verdict, subscribe};
+use sigplane_tests::core_dump::Cores;
 use sigplane_tests::observer::{say, send_as_told};
 use sigplane_tests::{Exit, Running, victim};
 use std::hint::black_box;
@@ -98,14 +98,15 @@ pub fn small() {
 // The signals of faults that somebody sent, in the middle of a guarded call and of copies (issue 5, line 7): the
 // core dump has the sender, by kill and by sigqueue.
 pub fn sent_ones_dump_their_sender() {
-    let cores = Cores::new();
+    let cores = Cores::new_or_skip();
     for number in
         [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS]
     {
         for (name, code) in [("sent_by_kill", libc::SI_USER), ("sent_by_queue", libc::SI_QUEUE)] {
             // SAFETY: this test has one thread.
             unsafe { std::env::set_var("SIGPLANE_SIGNAL", number.to_string()) };
-            let (exit, lines, dump) = cores.dump(name);
+            let (exit, output, dump) = cores.dump(victim(name), |_| ());
+            let lines: Vec<_> = output.lines().collect();
             assert_eq!(exit, Exit::Signal { number, core: true }, "{name}: {lines:?}");
             dump.is_sent(number, code, lines[0].parse().unwrap());
         }
