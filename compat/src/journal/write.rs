@@ -183,6 +183,8 @@ fn push(journal: &Journal, happening: &Happening<'_>) {
     }
     // ORDERING: whoever reads something of what follows, reads this stamp or a later one behind it.
     fence(Release);
+    // ORDERING: Release, so that who reads a word of this record and then the stamp finds the odd one at least.
+    fence(Release);
     fill(journal, change, happening);
     change.stamp.store(writing + 1, Release);
 }

@@ -30,14 +30,15 @@ static void say_status(const char *call, int result, int status) {
   else if (WIFSIGNALED(status))
     say("%s killed %d core %d", call, WTERMSIG(status), WCOREDUMP(status) != 0);
   else
-    say("%s stopped %d continued %d", call, WIFSTOPPED(status) ? WSTOPSIG(status) : 0, WIFCONTINUED(status) != 0);
+    say("%s stopped %d", call, WIFSTOPPED(status) ? WSTOPSIG(status) : 0);
 }
 
-/* Follows a child to its end; continues it whenever it stops. */
+/* Follows a child to its end; continues it whenever it stops. That it goes on is not asked for (WCONTINUED): the kernel
+ * tells it only until the child's state changes again, which may be before the parent has looked. */
 static void follow(pid_t child) {
   for (int round = 0; round < 60; round++) {
     int status = 0;
-    pid_t result = waitpid(child, &status, WUNTRACED | WCONTINUED);
+    pid_t result = waitpid(child, &status, WUNTRACED);
     int saved = errno;
     say_status("waitpid", result, status);
     if (result < 0 && saved == EINTR) continue;
