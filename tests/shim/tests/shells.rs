@@ -131,7 +131,18 @@ fn session(mode: Mode) -> String {
     seen += &terminal.wait_for("@@$ ");
     terminal.type_in("kill -HUP $$\n");
     let (rest, exit) = terminal.finish();
-    without_numbers(&format!("{seen}{rest}{exit:?}\n"), 4)
+    let lines: Vec<String> = seen.lines().chain(rest.lines()).map(without_process).collect();
+    without_numbers(&format!("{}\n{exit:?}\n", lines.join("\n")), 4)
+}
+
+/// `[1] N` for what bash says of a job in the background, whose process may have any number.
+fn without_process(line: &str) -> String {
+    match line.split_once("] ") {
+        Some((job, process)) if job.starts_with('[') && process.parse::<u32>().is_ok() => {
+            format!("{job}] N")
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// The job has the terminal and runs: a key that stops it while it is being continued would be lost.
