@@ -111,6 +111,19 @@ macro_rules! list {
 
 list! { execl => programs::execl, execlp => programs::execlp, execle => programs::execle }
 
+/// The arguments in registers, over a call that says where to jump with them. Those on the stack lie where they
+/// were.
+macro_rules! save_arguments {
+    () => {
+        "push rdi; push rsi; push rdx; push rcx; push r8; push r9"
+    };
+}
+macro_rules! restore_arguments {
+    () => {
+        "pop r9; pop r8; pop rcx; pop rdx; pop rsi; pop rdi"
+    };
+}
+
 /// libc's `vfork`.
 ///
 /// # Safety
@@ -147,21 +160,11 @@ pub unsafe extern "C" fn __vfork() {
 pub unsafe extern "C" fn clone() {
     naked_asm!(
         "endbr64",
-        "push rdi",
-        "push rsi",
-        "push rdx",
-        "push rcx",
-        "push r8",
-        "push r9",
+        save_arguments!(),
         "sub rsp, 8",
         "call {stub}",
         "add rsp, 8",
-        "pop r9",
-        "pop r8",
-        "pop rcx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
+        restore_arguments!(),
         "jmp rax",
         stub = sym compat::shim::programs::clone_stub,
     )
@@ -191,23 +194,12 @@ pub unsafe extern "C" fn syscall() {
         "je 2f",
         "cmp edi, 14",
         "je 3f",
-        // The arguments in registers survive; those on the stack lie where they were, the sixth of the call
-        // above the return address.
-        "push rdi",
-        "push rsi",
-        "push rdx",
-        "push rcx",
-        "push r8",
-        "push r9",
+        save_arguments!(),
+        // The sixth of the call, from above the return address.
         "push qword ptr [rsp + 56]",
         "call {libc}",
         "add rsp, 8",
-        "pop r9",
-        "pop r8",
-        "pop rcx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
+        restore_arguments!(),
         "jmp rax",
         "2: mov rdi, rsi",
         "mov rsi, rdx",

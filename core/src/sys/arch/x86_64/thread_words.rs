@@ -4,8 +4,8 @@
 //!
 //! # Safety
 //! They lie in *initial-exec* thread-local storage: one load from the GOT, one from the thread block, never
-//! `__tls_get_addr`, which may allocate. In a `dlopen`ed object they take 64 bytes, with that of `guard`, of the static surplus that
-//! glibc reserves (`elf/dl-tls.c`, 1664 bytes by default).
+//! `__tls_get_addr`, which may allocate. In a `dlopen`ed object they take 64 bytes, with that of `guard`, of the
+//! static surplus that glibc reserves (`elf/dl-tls.c`, 1664 bytes by default).
 #![allow(unsafe_code)]
 
 use crate::thread::Record;
@@ -42,21 +42,47 @@ global_asm!(
     ".popsection",
 );
 
+/// The calling thread's word of this name.
+macro_rules! read_word {
+    ($word:literal) => {{
+        let value;
+        // SAFETY: reads this thread's own word in initial-exec storage, which exists for the whole life
+        // of the thread; no flag, no stack, no other memory is touched.
+        unsafe {
+            core::arch::asm!(
+                concat!("mov {r}, qword ptr [rip + ", $word, "@GOTTPOFF]"),
+                "mov {r}, qword ptr fs:[{r}]",
+                r = out(reg) value,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        value
+    }};
+}
+pub(super) use read_word;
+
+/// Sets it: one store, so a handler sees the old or the new value.
+macro_rules! write_word {
+    ($word:literal, $value:expr) => {{
+        let value = $value;
+        // SAFETY: writes this thread's own word in initial-exec storage and nothing else.
+        unsafe {
+            core::arch::asm!(
+                concat!("mov {r}, qword ptr [rip + ", $word, "@GOTTPOFF]"),
+                "mov qword ptr fs:[{r}], {v}",
+                r = out(reg) _,
+                v = in(reg) value,
+                options(nostack, preserves_flags),
+            );
+        }
+    }};
+}
+pub(super) use write_word;
+
 /// The calling thread's record, or null when it has none.
 #[inline(always)]
 pub(crate) fn record() -> *mut Record {
-    let record: *mut Record;
-    // SAFETY: reads this thread's own word in initial-exec storage, which exists for the whole life
-    // of the thread; no flag, no stack, no other memory is touched.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_record@GOTTPOFF]",
-            "mov {r}, qword ptr fs:[{r}]",
-            r = out(reg) record,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    record
+    read_word!("sigplane0_record")
 }
 
 /// Where a thread's word for its record is, seen from what its thread pointer points to.
@@ -73,35 +99,16 @@ pub(crate) fn record_offset() -> isize {
     offset
 }
 
-/// Sets the calling thread's record: one store, so a handler sees the old or the new one.
+/// Sets the calling thread's record.
 #[inline(always)]
 pub(crate) fn set_record(record: *mut Record) {
-    // SAFETY: writes this thread's own word in initial-exec storage and nothing else.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_record@GOTTPOFF]",
-            "mov qword ptr fs:[{r}], {v}",
-            r = out(reg) _,
-            v = in(reg) record,
-            options(nostack, preserves_flags),
-        );
-    }
+    write_word!("sigplane0_record", record);
 }
 
 /// How many handlers of ours are on the stack of this thread, which has no record; see `Record`.
 #[inline(always)]
 pub(crate) fn stranger_depth() -> u64 {
-    let depth: u64;
-    // SAFETY: as in `record`.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_stranger@GOTTPOFF]",
-            "mov {r}, qword ptr fs:[{r}]",
-            r = out(reg) depth,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    depth
+    read_word!("sigplane0_stranger")
 }
 
 /// Changes it by `by`.
@@ -121,29 +128,10 @@ pub(crate) fn add_stranger_depth(by: i64) {
 
 /// The signals of faults that this thread has been told are blocked; see `crate::masks`.
 pub(crate) fn masked_faults() -> u64 {
-    let masked: u64;
-    // SAFETY: as in `record`.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_masked@GOTTPOFF]",
-            "mov {r}, qword ptr fs:[{r}]",
-            r = out(reg) masked,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    masked
+    read_word!("sigplane0_masked")
 }
 
 /// Changes them.
 pub(crate) fn set_masked_faults(masked: u64) {
-    // SAFETY: as in `set_record`.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_masked@GOTTPOFF]",
-            "mov qword ptr fs:[{r}], {v}",
-            r = out(reg) _,
-            v = in(reg) masked,
-            options(nostack, preserves_flags),
-        );
-    }
+    write_word!("sigplane0_masked", masked);
 }

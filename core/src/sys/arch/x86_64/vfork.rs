@@ -6,7 +6,8 @@
 //! As in `thread_words`. `sigplane0_vfork` has to be jumped to: it returns twice.
 #![allow(unsafe_code)]
 
-use core::arch::{asm, global_asm};
+use super::thread_words::{read_word, write_word};
+use core::arch::global_asm;
 
 // vfork(2) as libc's (glibc sysdeps/unix/sysv/linux/x86_64/vfork.S): the child returns first, on the stack of
 // the parent, and may overwrite the return address there, so that is kept in a register meanwhile. The thread is
@@ -59,19 +60,10 @@ unsafe extern "C" {
 }
 
 /// Whether this is a `vfork` child, or one of its own: memory and thread are the parent's, the kernel's actions
-/// are not. Known of those that were made by [`sigplane0_vfork`].
+/// are not. Known of those that were made by [`sigplane0_vfork`], or after [`lend`].
 #[inline(always)]
 pub(crate) fn is_borrowed() -> bool {
-    let borrowed: u64;
-    // SAFETY: as in `record`.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_borrowed@GOTTPOFF]",
-            "mov {r}, qword ptr fs:[{r}]",
-            r = out(reg) borrowed,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
+    let borrowed: u64 = read_word!("sigplane0_borrowed");
     borrowed != 0 && is_another_process()
 }
 
@@ -90,14 +82,5 @@ pub(crate) fn lend() {
 
 /// Sets whether this is a `vfork` child: not, in one that `fork` has made.
 pub(crate) fn set_borrowed(borrowed: u64) {
-    // SAFETY: as in `set_record`.
-    unsafe {
-        asm!(
-            "mov {r}, qword ptr [rip + sigplane0_borrowed@GOTTPOFF]",
-            "mov qword ptr fs:[{r}], {v}",
-            r = out(reg) _,
-            v = in(reg) borrowed,
-            options(nostack, preserves_flags),
-        );
-    }
+    write_word!("sigplane0_borrowed", borrowed);
 }
