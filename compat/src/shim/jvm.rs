@@ -18,7 +18,7 @@ use crate::journal;
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use sigplane::legacy::{self, Action};
 
 /// The thread that is setting the VM's handlers.
@@ -42,9 +42,66 @@ static OWNED: AtomicU64 = AtomicU64::new(0);
 /// What stands aside for each of them.
 static PROGRAM: [AtomicPtr<Action>; 65] = [const { AtomicPtr::new(ptr::null_mut()) }; 65];
 
-std::thread_local! {
-    /// What the VM is shown. It looks at it at once, on the same thread.
-    static SHOWN: UnsafeCell<LibcAction> = const { UnsafeCell::new(LibcAction::DEFAULT) };
+/// What the VM is shown: actions as libc has them, each kept for ever, so that what it looks at in its handler
+/// is not changed under it. Not a thread-local variable: the first use of one may allocate, and a handler on top
+/// would overwrite it.
+static SHOWN: [Shown; 256] = [const { Shown::none() }; 256];
+
+struct Shown {
+    /// 0: free; 1: being filled, or given up by who did; 2: complete.
+    state: AtomicU32,
+    action: UnsafeCell<LibcAction>,
+}
+
+// SAFETY: written by the one that has made `state` 1, and read when it is 2.
+unsafe impl Sync for Shown {}
+
+impl Shown {
+    const fn none() -> Self {
+        Self { state: AtomicU32::new(0), action: UnsafeCell::new(LibcAction::DEFAULT) }
+    }
+
+    /// Where this action is shown; `None` when there are too many different ones. What has been shown once is
+    /// always found again.
+    fn place_of(action: &Action) -> Option<*mut LibcAction> {
+        let wanted = LibcAction::from(*action);
+        for shown in &SHOWN {
+            // ORDERING: Acquire pairs with the Release below: a complete one has been written.
+            let mut state = shown.state.load(Ordering::Acquire);
+            if state == 0
+                && shown.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                // SAFETY: claimed just now.
+                unsafe { shown.action.get().write(wanted) };
+                shown.state.store(2, Ordering::Release);
+                state = 2;
+            }
+            // SAFETY: complete ones are not written any more.
+            if state == 2 && unsafe { *shown.action.get() } == wanted {
+                return Some(shown.action.get());
+            }
+        }
+        None
+    }
+}
+
+/// An action that can be shown later, spent or not.
+fn keep(action: &Action) -> Option<*mut Action> {
+    let kept = legacy::keep(action)?;
+    Shown::place_of(kept)?;
+    if is_once(kept) {
+        Shown::place_of(&spent(kept))?;
+    }
+    Some(ptr::from_ref(kept).cast_mut())
+}
+
+fn is_once(action: &Action) -> bool {
+    action.handler > libc::SIG_IGN && action.flags & u64::from(libc::SA_RESETHAND as u32) != 0
+}
+
+/// What is left of a handler with `SA_RESETHAND` that has been called.
+fn spent(action: &Action) -> Action {
+    Action { handler: libc::SIG_DFL, ..*action }
 }
 
 /// `JVM_begin_signal_setting`.
@@ -77,21 +134,14 @@ pub extern "C" fn get_action(signal: c_int) -> *mut LibcAction {
         let seen = place.load(Ordering::Acquire);
         // SAFETY: null, or an action that is kept for ever.
         let Some(action) = (unsafe { seen.as_ref() }) else { return ptr::null_mut() };
-        let once = action.handler > libc::SIG_IGN
-            && action.flags & u64::from(libc::SA_RESETHAND as u32) != 0;
-        let spent = Action { handler: libc::SIG_DFL, ..*action };
         let (set, failed) = (Ordering::AcqRel, Ordering::Acquire);
-        if once
-            && let Some(spent) = legacy::keep(&spent)
+        if is_once(action)
+            && let Some(spent) = legacy::keep(&spent(action))
             && place.compare_exchange(seen, ptr::from_ref(spent).cast_mut(), set, failed).is_err()
         {
             continue;
         }
-        return SHOWN.with(|shown| {
-            // SAFETY: this thread's own, and no reference into it is kept.
-            unsafe { shown.get().write(LibcAction::from(*action)) };
-            shown.get()
-        });
+        return Shown::place_of(action).unwrap_or(ptr::null_mut());
     }
 }
 
@@ -132,9 +182,9 @@ fn with_vm(signal: c_int, new: Option<&Action>) -> Result<Action, i32> {
         if new.is_some()
             && FAULTS & bit != 0
             && OWNED.load(Ordering::Acquire) & bit == 0
-            && let (Some(place), Some(kept)) = (PROGRAM.get(signal as usize), legacy::keep(&old))
+            && let (Some(place), Some(kept)) = (PROGRAM.get(signal as usize), keep(&old))
         {
-            place.store(ptr::from_ref(kept).cast_mut(), Ordering::Release);
+            place.store(kept, Ordering::Release);
             OWNED.fetch_or(bit, Ordering::AcqRel);
         }
         return Ok(old);
@@ -144,10 +194,31 @@ fn with_vm(signal: c_int, new: Option<&Action>) -> Result<Action, i32> {
     let old = match new {
         None => aside.load(Ordering::Acquire),
         Some(new) => {
-            let kept = legacy::keep(new).ok_or(libc::ENOMEM)?;
-            aside.swap(ptr::from_ref(kept).cast_mut(), Ordering::AcqRel)
+            let kept = keep(new).ok_or(libc::ENOMEM)?;
+            aside.swap(kept, Ordering::AcqRel)
         }
     };
     // SAFETY: null, or an action that is kept for ever.
     Ok(unsafe { old.as_ref() }.copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An action is shown in one place, another one elsewhere; what was shown before is found when there is no
+    /// room for more.
+    #[test]
+    fn shown_for_ever() {
+        let flags = u64::from(libc::SA_RESETHAND as u32);
+        let action = |n| Action { handler: 0x1000 + n, flags, restorer: 7, mask: 1 };
+        let first = Shown::place_of(&action(0)).expect("there is room");
+        let shown = (0..SHOWN.len()).filter_map(|n| Shown::place_of(&action(n)));
+        assert!(shown.count() <= SHOWN.len());
+        assert_eq!(Shown::place_of(&action(SHOWN.len())), None);
+        assert_eq!(Shown::place_of(&action(0)), Some(first));
+        // SAFETY: complete, and not written any more.
+        assert!(unsafe { *first } == LibcAction::from(action(0)));
+        assert!(keep(&action(1)).is_none(), "its spent form cannot be shown");
+    }
 }

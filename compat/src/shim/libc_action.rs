@@ -10,7 +10,7 @@ const SA_RESTORER: u64 = 0x0400_0000;
 /// glibc's `struct sigaction` (sysdeps/unix/sysv/linux/bits/sigaction.h): the kernel's words in another order,
 /// with a longer mask.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct LibcAction {
     handler: usize,
     mask: [u64; 16],
